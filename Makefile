@@ -1,0 +1,74 @@
+# Needs python3 (3.11 or newer, with venv), git and make. Nothing here needs root.
+#
+#   make setup    .venv with the locked packages and `proctor`; PYTHON=python3.12 names another interpreter
+#   make demo     runs four short episodes and prints their verdicts
+#   make test     the tests; as root also once as an unprivileged user
+#   make lint types layers format lock wheel
+
+.DEFAULT_GOAL := setup
+.PHONY: setup demo test lint types layers format lock wheel
+
+# A .venv that is ready is kept, unless PYTHON names another version.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+READY := $(firstword $(wildcard .venv/.ready-*))
+else
+READY :=
+endif
+ifeq ($(READY),)
+READY := .venv/.ready-$(shell $(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)')
+endif
+
+BIN := .venv/bin
+UNPRIVILEGED := $(BIN)/python -m tests.live.unprivileged --
+# The lock alone decides what is installed: a machine's constraints, or its wish to install elsewhere, would change it.
+PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps
+unexport PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PYTHONHOME PYTHONPATH
+# What tests build with make is built as if by hand.
+unexport MAKEFLAGS MAKELEVEL MFLAGS
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make setup: $$($(PYTHON) -V) is too old; name one of 3.11 or newer: make setup PYTHON=..." >&2; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) .venv
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python examples/demo/run.py
+
+test: $(READY)
+	$(BIN)/pytest -n auto -m "not live"
+	$(BIN)/pytest -m live
+	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider -n auto -m "not live"
+	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider -m live
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# requirements/dev.txt must stay free of addresses: it is installed from whatever index the reader uses.
+lock:
+	$(PYTHON) -m venv --clear .venv/lock
+	.venv/lock/bin/python -m pip --disable-pip-version-check --quiet install pip-tools
+	CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --annotation-style=line \
+	    --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+	rm -r .venv/lock
+
+wheel: $(READY)
+	$(BIN)/hatchling build --target wheel

@@ -1,0 +1,32 @@
+"""The command line. Every user's mistake is one line on standard error and exit status 2; a fault of Proctor's is 1."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv`` (by default the process's own) and return its exit status."""
+    from proctor.cli.parser import parse  # each command imports only what it needs
+    from proctor.errors import ProctorError, UsageError
+
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        status: int = arguments.command(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        sys.stderr.write(f"proctor: {error}\n")
+        return 2
+    except ProctorError as error:
+        sys.stderr.write(f"proctor: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader left (`proctor … | head`): there is nobody to complain to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return status

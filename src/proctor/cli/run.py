@@ -1,0 +1,129 @@
+"""``proctor run``: one command in front of an agent's command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proctor.errors import UsageError
+from proctor.policy.load import default, load
+from proctor.sandbox import interpreter
+from proctor.sandbox.channel import pair
+from proctor.session.client import Client, environment, prepare
+from proctor.session.launcher import fork_supervisor
+
+if TYPE_CHECKING:
+    from proctor.session.spec import EpisodeSpec
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the agent and return the exit status that scripts rely on."""
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        raise UsageError("run: no command; write it after `--`, as in `proctor run -- python agent.py`")
+    workspace = _working_folder()
+    policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
+    command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
+    spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ)
+    ours, theirs = pair()
+    supervisor = fork_supervisor(spec, theirs)
+    theirs.close()
+    client = Client(ours, _narrator(arguments, spec))
+    _forward_signals(client)
+    client.wait("ready")
+    stdout = 2 if arguments.json else 1
+    client.run(
+        command, argv, cwd=workspace, env=environment(policy, [command], os.environ, spec.episode), step=None, streams=(_open(0, os.O_RDONLY), _open(stdout, os.O_WRONLY), _open(2, os.O_WRONLY)),
+    )  # fmt: skip
+    if client.wait_any("ended", "verdict")["op"] == "ended":
+        client.tell(op="close")
+        client.wait("verdict")
+    os.waitpid(supervisor, 0)
+    return _tell(arguments, spec)
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd().resolve(strict=True))
+    except OSError as error:
+        raise UsageError(f"run: the working folder cannot be used ({error.strerror})") from None
+
+
+def _open(fd: int, flags: int) -> int:
+    """A standard stream, or the null device where the caller closed it."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return os.open(os.devnull, flags)
+    return fd
+
+
+def _forward_signals(client: Client) -> None:
+    """Ctrl-C goes to the agent, a second one ends the episode; SIGTERM ends it, and it is judged."""
+    pressed = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            client.tell(op="signal", signo=int(signal.SIGINT))
+        else:
+            client.tell(op="kill", reason="interrupted twice")
+
+    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: client.tell(op="kill", reason="proctor run was asked to end"))
+
+
+def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Any:
+    """What is said while the agent runs: a line at the start, and one for each finding. Never over the agent's own."""
+
+    def say(message: dict[str, Any]) -> None:
+        from proctor.events.text import printable  # with the first thing there is to say
+
+        op = message["op"]
+        if op == "ready":
+            sys.stderr.write(
+                f"proctor: episode {spec.episode}, tier {message['tier']}, record in {printable(spec.out, 300)}\n"
+            )
+        elif op == "finding":
+            allowed = " (authorised)" if message["authorisation"] == "authorised" else ""
+            sys.stderr.write(f"proctor: {message['rule']}{allowed}: {printable(message['summary'])}\n")
+        elif op == "frozen":
+            sys.stderr.write(
+                f"proctor: frozen: {printable(message['reason'])}; `proctor thaw {spec.episode}` or `proctor kill {spec.episode}`\n"
+            )
+        sys.stderr.flush()
+
+    return (lambda _: None) if arguments.quiet else say
+
+
+def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
+    """Print the verdict and choose the exit status."""
+    import msgspec  # the agent has ended: nobody waits for these
+
+    from proctor.reports import terminal
+    from proctor.session.closing import evidence
+    from proctor.verdicts import Verdict, exit_status
+
+    raw = (Path(spec.out) / "verdict.json").read_bytes()
+    verdict = msgspec.json.decode(raw, type=Verdict)
+    if arguments.json:
+        sys.stdout.buffer.write(raw if raw.endswith(b"\n") else raw + b"\n")
+        sys.stdout.buffer.flush()
+    if not arguments.quiet:
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        width = os.get_terminal_size(2).columns if sys.stderr.isatty() else 100
+        sys.stderr.write(terminal(verdict, evidence(Path(spec.out), verdict), colour=colour, width=width))
+        sys.stderr.write(f"  report  {spec.out}/report.md\n  check   proctor verify {spec.out}\n")
+    if arguments.exit_status == "agent" and verdict.agent_exit is not None:
+        return verdict.agent_exit
+    if arguments.exit_status == "agent" and verdict.agent_signal is not None:
+        return 128 + verdict.agent_signal
+    return exit_status(verdict)

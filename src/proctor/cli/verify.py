@@ -1,0 +1,21 @@
+"""``proctor verify``: 0 intact, 1 tampered (or not signed by the key that is trusted), 3 truncated, 2 not a record."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from proctor.journal.keys import load_trusted
+from proctor.journal.verification import verify
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check a record and say what is wrong with it."""
+    trusted = load_trusted(arguments.trusted_key) if arguments.trusted_key is not None else None
+    found = verify(Path(arguments.dir), trusted)
+    stream = sys.stderr if found.status == "not_a_record" else sys.stdout
+    stream.write(found.summary + "\n")
+    return found.exit_status

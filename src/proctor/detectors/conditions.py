@@ -1,0 +1,99 @@
+"""pySigma's parsed condition to Proctor's own nodes. What has no meaning here is refused by name, never dropped."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sigma.conditions import (
+    ConditionAND,
+    ConditionFieldEqualsValueExpression,
+    ConditionNOT,
+    ConditionOR,
+)
+from sigma.types import (
+    SigmaBool,
+    SigmaCasedString,
+    SigmaCIDRExpression,
+    SigmaCompareExpression,
+    SigmaExists,
+    SigmaExpansion,
+    SigmaNull,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+    SpecialChars,
+)
+
+from proctor.detectors.rules import And, Match, Node, Not, Or
+
+__all__ = ["Unsupported", "condition"]
+
+
+class Unsupported(Exception):
+    """A part of the rule language that is not evaluated here."""
+
+
+def condition(parsed: Any) -> Node:
+    """Return the node for a parsed condition.
+
+    Raises:
+        Unsupported: naming what is not evaluated.
+    """
+    if isinstance(parsed, ConditionAND):
+        return And(tuple(condition(item) for item in parsed.args))
+    if isinstance(parsed, ConditionOR):
+        return Or(tuple(condition(item) for item in parsed.args))
+    if isinstance(parsed, ConditionNOT):
+        return Not(condition(parsed.args[0]))
+    if isinstance(parsed, ConditionFieldEqualsValueExpression):
+        return _value(parsed.field, parsed.value)
+    raise Unsupported(f"{type(parsed).__name__}: a search in no field")
+
+
+def _value(field: str, value: Any) -> Node:
+    if isinstance(value, SigmaExpansion):
+        return Or(tuple(_value(field, item) for item in value.values))
+    if isinstance(value, SigmaString):
+        return _text(field, value, cased=isinstance(value, SigmaCasedString))
+    if isinstance(value, SigmaNumber):
+        return Match(field, "equals", value.number)
+    if isinstance(value, SigmaBool):
+        return Match(field, "equals", value.boolean)
+    if isinstance(value, SigmaNull):
+        return Match(field, "null")
+    if isinstance(value, SigmaExists):
+        return Match(field, "exists", bool(value.exists))
+    if isinstance(value, SigmaCIDRExpression):
+        return Match(field, "cidr", value.cidr)
+    if isinstance(value, SigmaCompareExpression):
+        return Match(field, value.op.name.lower(), value.number.number)  # type: ignore[arg-type]
+    if isinstance(value, SigmaRegularExpression):
+        return _regex(field, value)
+    raise Unsupported(f"{field}: a value of type {type(value).__name__}")
+
+
+def _regex(field: str, value: SigmaRegularExpression) -> Node:
+    source = value.regexp.original
+    letters = "".join(sorted(flag.name[0].lower() for flag in value.flags))
+    source = f"(?{letters}){source}" if letters else source
+    try:
+        re.compile(source)
+    except re.error as error:
+        raise Unsupported(f"{field}: a regular expression that Python does not take ({error})") from None
+    return Match(field, "re", source, cased=True)
+
+
+def _text(field: str, value: SigmaString, *, cased: bool) -> Node:
+    parts = list(value.s)
+    many = SpecialChars.WILDCARD_MULTI
+    starts, ends = bool(parts) and parts[-1] is many, bool(parts) and parts[0] is many
+    inner = parts[1 if ends else 0 : len(parts) - 1 if starts and len(parts) > 1 else len(parts)]
+    plain = "".join(part for part in inner if isinstance(part, str))
+    if all(isinstance(part, str) for part in inner):
+        op = {(True, True): "contains", (True, False): "startswith", (False, True): "endswith"}.get((starts, ends), "equals")
+        return Match(field, op, plain if cased else plain.lower(), cased)  # type: ignore[arg-type]
+    pattern = "".join(
+        re.escape(part if cased else part.lower()) if isinstance(part, str) else ".*" if part is many else "." for part in parts
+    )
+    return Match(field, "pattern", f"(?s:{pattern})\\Z", cased)

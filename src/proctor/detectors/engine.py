@@ -1,0 +1,258 @@
+"""Events in, findings out: no clock, no I/O. The same events give the same findings, byte for byte."""
+
+from __future__ import annotations
+
+import string
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proctor.detectors.fields import FIELDS, LOGSOURCES, Value
+from proctor.detectors.matching import Test, predicate
+from proctor.detectors.rules import Correlation, Rule, RuleSet
+from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Mark, Net, Read, Refused, Result
+from proctor.events.text import printable
+from proctor.findings import Authority, Finding, Grade, Outcome
+from proctor.policy.authorisation import authority
+from proctor.policy.records import Authorise, Policy
+
+__all__ = ["Engine"]
+
+MAX_EVENTS = 100
+MAX_SHOWN_TARGETS = 20
+MAX_TARGETS = 10_000
+"""Beyond it a finding's targets are no longer all known, so that no scope can cover them."""
+MAX_WINDOW = 10_000
+MAX_GROUPS = 1_000
+
+Authoriser = Callable[[Policy, str, Sequence[str]], Authorise | None]
+
+
+@dataclass(slots=True)
+class _Hit:
+    """A finding as it grows."""
+
+    rule: Rule
+    first: int
+    step: str | None
+    grade: Grade
+    summary: str
+    events: list[int] = field(default_factory=list)
+    count: int = 0
+    targets: dict[str, None] = field(default_factory=dict)
+    overflow: bool = False
+    forbidden: bool = False
+    blocked: int = 0
+    succeeded: int = 0
+    unknown: int = 0
+    steps: set[str | None] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One event in a correlation's window."""
+
+    t: int
+    value: Value
+    event: Event
+
+
+class Engine:
+    """Judges one episode's events.
+
+    Args:
+        rules: compiled rules.
+        policy: what the task allows; decides authorisation only.
+        authorise: the function that decides it.
+    """
+
+    def __init__(self, rules: RuleSet, policy: Policy, authorise: Authoriser = authority) -> None:
+        self._policy = policy
+        self._authorise = authorise
+        self._hits: dict[tuple[Any, ...], _Hit] = {}
+        self._awaited: dict[int, list[_Hit]] = {}
+        self._windows: dict[str, dict[tuple[Value, ...], deque[_Seen]]] = {}
+        self._by_type: dict[type[Event], list[tuple[Test, Rule]]] = {}
+        self._correlations: dict[str, list[Rule]] = {}
+        for rule in rules.rules:
+            if rule.correlation is not None:
+                for base in rule.correlation.bases:
+                    self._correlations.setdefault(base, []).append(rule)
+            elif rule.condition is not None:
+                self._index(rule)
+
+    def _index(self, rule: Rule) -> None:
+        source = LOGSOURCES[rule.logsource]
+        for kind in source.kinds:
+            if rule.condition is not None:
+                test = _both(source.only, predicate(rule.condition, kind))
+                self._by_type.setdefault(KINDS[kind], []).append((test, rule))
+
+    def feed(self, event: Event) -> list[Finding]:
+        """Take one event; return the findings that it made or changed."""
+        kind = type(event)
+        if kind is Result or kind is ExecResult:
+            return self._result(event)
+        found: list[_Hit] = []
+        for test, rule in self._by_type.get(kind, ()):
+            if test(event):
+                if not rule.silent:
+                    found.append(self._hit(rule, (), event))
+                for correlation in self._correlations.get(rule.name, ()):
+                    found += self._correlate(correlation, event)
+        return [self._finding(hit) for hit in found]
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Every finding so far, by its first event and then its rule."""
+        hits = sorted(self._hits.values(), key=lambda hit: (hit.first, hit.rule.slug))
+        return tuple(self._finding(hit) for hit in hits)
+
+    # --- hits ---------------------------------------------------------------------------------------------------------
+
+    def _hit(self, rule: Rule, group: tuple[Value, ...], event: Event) -> _Hit:
+        # A correlation spans its window's events, whatever their steps; any other rule makes one finding a step.
+        key = (rule.slug, *group) if rule.correlation is not None else (rule.slug, event.step)
+        hit = self._hits.get(key)
+        if hit is None:
+            hit = _Hit(rule, event.seq, event.step, _grade(event), self._summary(rule, event))
+            self._hits[key] = hit
+        self._add(hit, event)
+        return hit
+
+    def _add(self, hit: _Hit, event: Event) -> None:
+        hit.count += 1
+        hit.steps.add(event.step)
+        if len(hit.events) < MAX_EVENTS:
+            hit.events.append(event.seq)
+        for name in hit.rule.targets:
+            target = _target(name, event)
+            if target is None or target in hit.targets:
+                continue
+            if len(hit.targets) < MAX_TARGETS:
+                hit.targets[target] = None
+            else:
+                hit.overflow = True
+        hit.forbidden = hit.forbidden or _forbidden(event)
+        outcome = _outcome(event)
+        hit.blocked += outcome == "blocked"
+        hit.succeeded += outcome == "succeeded"
+        if outcome == "attempted" and isinstance(event, File | Exec):
+            self._awaited.setdefault(event.seq, []).append(hit)
+
+    def _result(self, event: Event) -> list[Finding]:
+        data = event.data  # type: ignore[attr-defined]
+        hits = self._awaited.pop(data.ref, [])
+        for hit in hits:
+            hit.succeeded += data.outcome == "succeeded"
+            hit.unknown += data.outcome == "unknown"
+        return [self._finding(hit) for hit in hits if data.outcome in {"succeeded", "unknown"}]
+
+    def _finding(self, hit: _Hit) -> Finding:
+        targets = sorted(hit.targets)
+        entry = None if hit.overflow else self._authorise(self._policy, hit.rule.category, targets)
+        outcome: Outcome = "attempted"
+        if hit.succeeded:
+            outcome = "succeeded"
+        elif hit.unknown:
+            outcome = "unknown"
+        elif hit.blocked == hit.count:
+            outcome = "blocked"
+        step = next(iter(hit.steps)) if len(hit.steps) == 1 else None
+        return Finding(
+            id=f"{hit.rule.slug}:{hit.first}", rule=hit.rule.slug, category=hit.rule.category, level=hit.rule.level,
+            grade=hit.grade, outcome=outcome,
+            authorisation="authorised" if entry is not None else "forbidden" if hit.forbidden else "unaddressed",
+            authority=Authority(scope=entry.scope, reason=entry.reason, by=entry.by) if entry is not None else None,
+            step=step, summary=hit.summary, events=tuple(hit.events), count=hit.count, targets=tuple(targets[:MAX_SHOWN_TARGETS]),
+        )  # fmt: skip
+
+    @staticmethod
+    def _summary(rule: Rule, event: Event) -> str:
+        parts = []
+        for literal, name, _, _ in string.Formatter().parse(rule.summary):
+            parts.append(literal)
+            if name is not None:
+                extract = _extractor(name, event)
+                value = extract(event) if extract is not None else None
+                parts.append("?" if value is None else printable(str(value)))
+        return "".join(parts)
+
+    # --- correlations -------------------------------------------------------------------------------------------------
+
+    def _correlate(self, rule: Rule, event: Event) -> list[_Hit]:
+        correlation = rule.correlation
+        if correlation is None:
+            return []
+        group = tuple(_value(name, event) for name in correlation.group_by)
+        windows = self._windows.setdefault(rule.slug, {})
+        window = windows.get(group)
+        if window is None:
+            if len(windows) >= MAX_GROUPS:
+                windows.pop(next(iter(windows)))
+            window = windows[group] = deque(maxlen=MAX_WINDOW)
+        value = _value(correlation.field, event) if correlation.field is not None else event.seq
+        window.append(_Seen(event.t_mono_ns, value, event))
+        while window[0].t < event.t_mono_ns - correlation.timespan_ns:
+            window.popleft()
+        if (rule.slug, *group) in self._hits:
+            return [self._hit(rule, group, event)]
+        if not _reached(correlation, window):
+            return []
+        hit = None
+        for seen in window:
+            hit = self._hit(rule, group, seen.event)
+        return [hit] if hit is not None else []
+
+
+def _both(first: Test, second: Test) -> Test:
+    return lambda event: first(event) and second(event)
+
+
+def _reached(correlation: Correlation, window: deque[_Seen]) -> bool:
+    number = len({seen.value for seen in window}) if correlation.type == "value_count" else len(window)
+    return number >= correlation.count if correlation.op == "gte" else number > correlation.count
+
+
+def _extractor(name: str, event: Event) -> Callable[[Any], Value] | None:
+    return FIELDS.get(str(type(event).__struct_config__.tag), {}).get(name)
+
+
+def _value(name: str, event: Event) -> Value:
+    extract = _extractor(name, event)
+    return extract(event) if extract is not None else None
+
+
+def _target(name: str, event: Event) -> str | None:
+    """A field as a target: an address together with its port, as scopes are written."""
+    value = _value(name, event)
+    if value is None:
+        return None
+    port = _value("DestinationPort", event) if name in {"DestinationIp", "DestinationHostname"} else None
+    if port is None:
+        return str(value)
+    return f"[{value}]:{port}" if ":" in str(value) else f"{value}:{port}"
+
+
+def _grade(event: Event) -> Grade:
+    return "stated" if isinstance(event, Mark) else "observed"
+
+
+def _forbidden(event: Event) -> bool:
+    """Whether the policy names what was touched: a protected or hidden path."""
+    named = {"protected", "hidden"}
+    if isinstance(event, Read):
+        return event.data.role in named
+    return isinstance(event, File) and (event.data.role in named or event.data.target_role in named)
+
+
+def _outcome(event: Event) -> str:
+    if isinstance(event, Refused):
+        return "blocked"
+    if isinstance(event, Read):
+        return "succeeded"
+    if isinstance(event, Flow):
+        return {"refused": "blocked", "open": "succeeded", "close": "succeeded"}.get(event.data.phase, "attempted")
+    if isinstance(event, File | Net):
+        return event.data.outcome
+    return "attempted"

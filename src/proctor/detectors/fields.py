@@ -1,0 +1,139 @@
+"""The published mapping from events to Sigma fields. ``docs/rules.md`` shows the same table; a test compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proctor.events import Event, kinds
+
+__all__ = ["FIELDS", "LOGSOURCES", "Logsource", "Value"]
+
+Value = str | int | bool | None
+Extract = Callable[[Any], Value]
+
+
+def _join(words: tuple[str, ...]) -> str | None:
+    return " ".join(words) if words else None
+
+
+def _renames(event: kinds.File) -> bool:
+    return event.data.op in {"rename", "link"}
+
+
+def _target(event: kinds.File) -> str:
+    """What a call leaves behind: for rename and link the new name, else the object; as resolved, else as claimed."""
+    data = event.data
+    return (data.target_object or data.target or "") if _renames(event) else (data.object or data.path)
+
+
+def _source(event: kinds.File) -> str | None:
+    data = event.data
+    return (data.object or data.path) if _renames(event) else data.target if data.op == "symlink" else None
+
+
+def _asked(event: kinds.Flow, part: int) -> str:
+    host, _, port = event.data.asked.rpartition(":")
+    return (host.strip("[]"), port)[part]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+_PROCESS: dict[str, Extract] = {"ProcessId": lambda e: e.pid, "ParentProcessId": lambda e: e.ppid, "Image": lambda e: e.exe}
+
+_FILE: dict[str, Extract] = _PROCESS | {
+    "TargetFilename": _target,
+    "SourceFilename": _source,
+    "Operation": lambda e: e.data.op,
+    "Call": lambda e: e.data.call,
+    "Role": lambda e: e.data.role,
+    "TargetRole": lambda e: e.data.target_role if _renames(e) else e.data.role,
+    "Existed": lambda e: e.data.existed,
+    "Outcome": lambda e: e.data.outcome,
+}
+
+FIELDS: dict[str, dict[str, Extract]] = {
+    "exec": _PROCESS
+    | {
+        "Image": lambda e: e.data.image or e.data.path,
+        "CommandLine": lambda e: _join(e.data.argv),
+        "CurrentDirectory": lambda e: e.data.cwd,
+        "ParentImage": lambda e: e.exe,
+        "ParentCommandLine": lambda e: _join(e.data.parent_argv),
+        "Call": lambda e: e.data.call,
+    },
+    "file": _FILE,
+    "read": _PROCESS | {"TargetFilename": lambda e: e.data.path, "Role": lambda e: e.data.role},
+    "net": _PROCESS
+    | {
+        "DestinationIp": lambda e: e.data.address if e.data.family in {"inet", "inet6"} else None,
+        "DestinationPort": lambda e: e.data.port,
+        "Initiated": lambda e: e.data.op in {"connect", "sendto"},
+        "Operation": lambda e: e.data.op,
+        "Call": lambda e: e.data.call,
+        "Outcome": lambda e: e.data.outcome,
+    },
+    "flow": _PROCESS
+    | {
+        "DestinationHostname": lambda e: _asked(e, 0),
+        "DestinationIp": lambda e: e.data.address or _asked(e, 0),
+        "DestinationPort": lambda e: _number(_asked(e, 1)),
+        "Initiated": lambda _: True,
+        "Operation": lambda e: e.data.phase,
+    },
+    "refused": _PROCESS
+    | {
+        "Call": lambda e: e.data.call,
+        "Errno": lambda e: e.data.errno,
+        "Reason": lambda e: e.data.reason,
+        "TargetFilename": lambda e: e.data.path,
+    },
+    "signal": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target, "Signal": lambda e: e.data.signo},
+    "process_control": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target},
+    "leftover": {"Image": lambda e: e.data.processes[0].exe if e.data.processes else None, "Count": lambda e: len(e.data.processes)},
+}  # fmt: skip
+"""Event kind to field to its value. Image is the executable as resolved, CommandLine the arguments joined by spaces."""
+
+
+class Logsource:
+    """Which events a Sigma log source means.
+
+    Args:
+        kinds: event kinds.
+        only: further condition on an event.
+    """
+
+    def __init__(self, *kinds_: str, only: Callable[[Any], bool] = lambda _: True) -> None:
+        self.kinds = kinds_
+        self.only = only
+
+    def fields(self) -> frozenset[str]:
+        """Fields that at least one of its kinds has."""
+        return frozenset(name for kind in self.kinds for name in FIELDS[kind])
+
+
+def _op(*names: str) -> Callable[[kinds.File], bool]:
+    return lambda event: event.data.op in names
+
+
+def _outward(event: Event) -> bool:
+    return isinstance(event, kinds.Flow) or (isinstance(event, kinds.Net) and event.data.op in {"connect", "sendto"})
+
+
+LOGSOURCES: Mapping[str, Logsource] = {
+    "linux/process_creation": Logsource("exec"),
+    "linux/file_event": Logsource("file", only=_op("create", "open_write", "mkdir", "mknod", "symlink", "link", "rename", "truncate")),
+    "linux/file_delete": Logsource("file", only=_op("unlink", "rmdir")),
+    "linux/file_rename": Logsource("file", only=_op("rename")),
+    "linux/file_change": Logsource("file", only=_op("open_write", "truncate", "chmod", "chown")),
+    "linux/file_access": Logsource("read"),
+    "linux/network_connection": Logsource("net", "flow", only=_outward),
+    "proctor/file": Logsource("file"),
+    "proctor/net": Logsource("net"),
+    "proctor/refused": Logsource("refused"),
+    "proctor/signal": Logsource("signal", "process_control"),
+    "proctor/leftover": Logsource("leftover"),
+}
+"""Sigma's ``product/category`` to events. A rule of another log source is listed as not evaluated."""

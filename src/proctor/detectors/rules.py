@@ -1,0 +1,104 @@
+"""Compiled rules: plain data, so that they can be kept in a cache and loaded without the rule language."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from proctor.findings import Level
+
+__all__ = ["And", "Correlation", "Match", "Node", "Not", "Op", "Or", "Rule", "RuleSet", "Unevaluable"]
+
+Op = Literal["equals", "contains", "startswith", "endswith", "pattern", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "null"]
+"""How a field is compared. Texts are lower-case unless ``cased``; ``pattern`` and ``re`` are regular expressions."""
+
+
+class Match(Struct, frozen=True, tag="match"):
+    """One field against one value."""
+
+    field: str
+    op: Op
+    value: str | float | bool | None = None
+    cased: bool = False
+
+
+class Not(Struct, frozen=True, tag="not"):
+    """The negation of one node."""
+
+    item: Node
+
+
+class And(Struct, frozen=True, tag="and"):
+    """All of its items."""
+
+    items: tuple[Node, ...]
+
+
+class Or(Struct, frozen=True, tag="or"):
+    """Any of its items."""
+
+    items: tuple[Node, ...]
+
+
+Node = Match | Not | And | Or
+
+
+class Correlation(Struct, frozen=True, kw_only=True):
+    """Sigma's correlation: how many events, or distinct values of ``field``, within ``timespan_ns`` per group."""
+
+    type: Literal["event_count", "value_count"]
+    bases: tuple[str, ...]
+    group_by: tuple[str, ...] = ()
+    timespan_ns: int
+    op: Literal["lt", "lte", "gt", "gte", "eq"]
+    count: int
+    field: str | None = None
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One rule.
+
+    Attributes:
+        slug: ``family.name``, which is the file's path below its folder.
+        name: what correlations call it.
+        logsource: ``product/category``, deciding which events it sees.
+        condition: None for a correlation.
+        summary: one sentence with ``{Field}`` places, phrased for what was asked for.
+        targets: fields whose values a finding names, and an authorisation has to cover.
+        silent: only feeds correlations; makes no finding of its own.
+    """
+
+    slug: str
+    name: str
+    category: str
+    level: Level
+    maturity: str = "sandbox"
+    logsource: str = ""
+    condition: Node | None = None
+    correlation: Correlation | None = None
+    summary: str = ""
+    targets: tuple[str, ...] = ()
+    silent: bool = False
+
+
+class Unevaluable(Struct, frozen=True, kw_only=True):
+    """A rule that is not evaluated, and why."""
+
+    slug: str
+    reason: str
+
+
+class RuleSet(Struct, frozen=True, kw_only=True):
+    """All rules of one or more folders. ``digest`` is SHA-256 over their files' names and bytes and the compiler's
+    version, hex.
+    """
+
+    digest: str
+    rules: tuple[Rule, ...]
+    unevaluable: tuple[Unevaluable, ...] = ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that are looked for."""
+        return tuple(sorted({rule.category for rule in self.rules if not rule.silent}))

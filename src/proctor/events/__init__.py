@@ -1,0 +1,77 @@
+"""The facts of an episode: one frozen record per event kind, and their one encoding.
+
+An :class:`Event` is an envelope (who, when, which step, how surely) around ``data`` (what). ``kind`` is the tag of the
+union :data:`AnyEvent`. Fields at their default are left out of the encoding: absent means null, empty or false.
+"""
+
+from __future__ import annotations
+
+from proctor.events.envelope import VERSION, Attribution, Event, Sensor, Truth
+from proctor.events.kinds import (
+    KINDS,
+    AnyEvent,
+    Capabilities,
+    Checkpoint,
+    Clone,
+    Close,
+    Exec,
+    ExecResult,
+    Exit,
+    File,
+    Flow,
+    Gap,
+    Heartbeat,
+    Leftover,
+    Mark,
+    Net,
+    Open,
+    Output,
+    Process,
+    ProcessControl,
+    Read,
+    Refused,
+    Response,
+    Result,
+    Signal,
+    Step,
+    Usage,
+    decode,
+    encode,
+)
+
+__all__ = [
+    "KINDS",
+    "VERSION",
+    "AnyEvent",
+    "Attribution",
+    "Capabilities",
+    "Checkpoint",
+    "Clone",
+    "Close",
+    "Event",
+    "Exec",
+    "ExecResult",
+    "Exit",
+    "File",
+    "Flow",
+    "Gap",
+    "Heartbeat",
+    "Leftover",
+    "Mark",
+    "Net",
+    "Open",
+    "Output",
+    "Process",
+    "ProcessControl",
+    "Read",
+    "Refused",
+    "Response",
+    "Result",
+    "Sensor",
+    "Signal",
+    "Step",
+    "Truth",
+    "Usage",
+    "decode",
+    "encode",
+]

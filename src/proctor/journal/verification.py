@@ -1,0 +1,231 @@
+"""Is a record what its writer left? The answer of ``proctor verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from proctor.errors import RecordError
+from proctor.events import Capabilities, Checkpoint, Close, Gap, Open, Response
+from proctor.journal.keys import fingerprint, signature_is_good
+from proctor.journal.lines import ZERO, Damage, Entry, Fault, signed_bytes, walk
+from proctor.journal.reader import open_journal
+from proctor.journal.verdict_file import Known, check
+
+__all__ = ["Status", "Verification", "verify"]
+
+Status = Literal["intact", "tampered", "truncated", "not_a_record"]
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What verifying a record gave.
+
+    Attributes:
+        status: ``intact``: every line, number and signature is good, the journal ends with ``close`` and a checkpoint,
+            and verdict.json agrees. ``truncated``: good so far, but the end is missing. ``tampered``: something is not
+            as its writer left it. ``not_a_record``: no journal, or one of a stored form that is not read here.
+        fault: what is wrong, as a word; None when intact.
+        line: the journal's line with the fault; None where it lies elsewhere or there is none.
+        reason: one line saying what is wrong; empty when intact.
+        episode: the episode's id, as the first line states it.
+        events: number of good lines, from the first.
+        head: hash of the last good line.
+        last_checkpoint: number of the last event whose signature is good; nothing after it is signed.
+        key: the public key that the record names, hex.
+        fingerprint: its fingerprint, see :func:`proctor.journal.keys.fingerprint`.
+        trusted: True: signatures are good and by the trusted key. False: the record names another key. None: no key to
+            compare with was given, or nothing in the record is signed.
+
+    A wrong key leaves ``status`` as it is: the record may be intact and someone else's, and the two facts are told
+    apart. The exit status does not: a record that is not by the trusted key proves nothing to the one who asked.
+    """
+
+    status: Status
+    fault: Fault | None = None
+    line: int | None = None
+    reason: str = ""
+    episode: str | None = None
+    events: int = 0
+    head: str = ZERO
+    last_checkpoint: int | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+    trusted: bool | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """Of ``proctor verify``: 0 intact, 1 tampered or not by the trusted key, 2 not a record, 3 truncated."""
+        if self.trusted is False:
+            return 1
+        return {"intact": 0, "tampered": 1, "not_a_record": 2, "truncated": 3}[self.status]
+
+    @property
+    def summary(self) -> str:
+        """The result in a few lines of text, for a terminal."""
+        if self.status == "not_a_record":
+            return f"not a record: {self.reason}"
+        where = "" if self.line is None else f" at line {self.line}"
+        lines = ["intact" if self.status == "intact" else f"{self.status}{where}: {self.reason}"]
+        if self.last_checkpoint is None:
+            lines.append(f"{self.events} good lines; no good checkpoint, so nothing is signed")
+        elif self.status == "intact":
+            lines.append(f"{self.events} events, all signed; head {self.head}")
+        else:
+            after = self.events - self.last_checkpoint
+            lines.append(f"signed up to checkpoint {self.last_checkpoint}; {after} good lines after it are not signed")
+        if self.fingerprint is not None:
+            lines.append(self._about_key())
+        return "\n".join(lines)
+
+    def _about_key(self) -> str:
+        if self.trusted is True:
+            return f"signed by key {self.fingerprint}, the key you trust"
+        if self.trusted is False:
+            return f"NOT by the key you trust: it names key {self.fingerprint}"
+        if self.last_checkpoint is None:
+            return f"names key {self.fingerprint}, and nothing is signed by it"
+        return f"signed by key {self.fingerprint}, which travels with the record; compare it with one you trust"
+
+
+def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
+    """Verify the record in ``directory``, streaming; nothing in it makes this raise.
+
+    Args:
+        directory: the record's folder.
+        trusted_key: raw Ed25519 public key (32 bytes) to hold the record's key against.
+    """
+    try:
+        file = open_journal(directory)
+    except RecordError as error:
+        return Verification(status="not_a_record", fault="format", reason=str(error))
+    audit = _Audit()
+    with file:
+        damage = None
+        for item in walk(file):
+            damage = audit.judge(item) if isinstance(item, Damage) else audit.feed(item)
+            if damage is not None:
+                break
+    if damage is None:
+        damage = audit.ending(directory)
+    return _result(audit, damage, trusted_key)
+
+
+def _result(audit: _Audit, damage: Damage | None, trusted_key: bytes | None) -> Verification:
+    status: Status = "intact"
+    if damage is not None:
+        status = "truncated" if damage.fault == "cut" else "tampered"
+        if damage.fault == "version" and audit.events == 0:
+            status = "not_a_record"
+    result = Verification(
+        status=status, episode=audit.episode, events=audit.events, head=audit.head, last_checkpoint=audit.checkpoint
+    )
+    if damage is not None:
+        result = structs.replace(result, fault=damage.fault, line=damage.line, reason=damage.reason)
+    if audit.key is not None:
+        trusted = None
+        if trusted_key is not None and (audit.key != trusted_key or audit.checkpoint is not None):
+            trusted = audit.key == trusted_key
+        result = structs.replace(result, key=audit.key.hex(), fingerprint=fingerprint(audit.key), trusted=trusted)
+    return result
+
+
+class _Audit:
+    """What must hold between the lines: one ``open`` first, good signatures, ``close``, a checkpoint, nothing more."""
+
+    def __init__(self) -> None:
+        self.episode: str | None = None
+        self.key: bytes | None = None
+        self.events = 0
+        self.head = ZERO
+        self.checkpoint: int | None = None
+        self._open: Open | None = None
+        self._close: Close | None = None
+        self._tier: str | None = None
+        self._gaps = 0
+        self._responses = 0
+        self._ended = False
+
+    def judge(self, damage: Damage) -> Damage:
+        """Return ``damage``, or what it amounts to once the journal has ended."""
+        if self._ended:
+            return Damage(damage.line, "after_end", "bytes after the end of the journal")
+        return damage
+
+    def feed(self, entry: Entry) -> Damage | None:
+        fault = self._look(entry)
+        if fault is None:
+            self.events = entry.number
+            self.head = entry.hash
+        return fault
+
+    def _look(self, entry: Entry) -> Damage | None:
+        number, _, event = entry
+        if self._ended:
+            return Damage(number, "after_end", "a line after the end of the journal")
+        if number == 1:
+            return self._first(entry)
+        if event.episode != self.episode:
+            return Damage(number, "episode", f"it belongs to episode {event.episode!r}, not {self.episode!r}")
+        if isinstance(event, Checkpoint):
+            return self._signature(number, event)
+        if self._close is not None:
+            return Damage(number, "after_end", "after close only a checkpoint may follow")
+        if isinstance(event, Open):
+            return Damage(number, "open", "a second open event")
+        if isinstance(event, Close):
+            self._close = event
+        elif isinstance(event, Capabilities):
+            self._tier = event.data.tier
+        elif isinstance(event, Gap):
+            self._gaps += 1
+        elif isinstance(event, Response):
+            self._responses += event.data.action != "log"
+        return None
+
+    def _first(self, entry: Entry) -> Damage | None:
+        event = entry.event
+        if not isinstance(event, Open):
+            return Damage(1, "open", "the first event is not open")
+        key = _unhex(event.data.key, 32)
+        if key is None:
+            return Damage(1, "key", "open names no Ed25519 public key in 64 hex digits")
+        self.key = key
+        self.episode = event.episode
+        self._open = event
+        return None
+
+    def _signature(self, number: int, event: Checkpoint) -> Damage | None:
+        data = event.data
+        if self.key is None or data.key != self.key.hex():
+            return Damage(number, "key", "the checkpoint is by another key than open names")
+        if data.head != self.head:
+            return Damage(number, "signature", "the checkpoint signs another head than the line before it")
+        signature = _unhex(data.signature, 64)
+        message = signed_bytes(event.episode, number, data.head)
+        if signature is None or not signature_is_good(self.key, signature, message):
+            return Damage(number, "signature", "the checkpoint's signature is not by the key that open names")
+        self.checkpoint = number
+        self._ended = self._close is not None
+        return None
+
+    def ending(self, directory: Path) -> Damage | None:
+        """Judge the end of a journal whose lines are all good."""
+        if not self._ended or self._open is None or self._close is None:
+            missing = "no checkpoint follows close" if self._close is not None else "it ends without close"
+            return Damage(None, "cut", missing)
+        known = Known(
+            opened=self._open, closed=self._close, tier=self._tier, gaps=self._gaps, responses=self._responses,
+            events=self.events, head=self.head,
+        )  # fmt: skip
+        return check(directory, known)
+
+
+def _unhex(text: str, size: int) -> bytes | None:
+    """Return the bytes of exactly ``size`` in lower-case hex, the only spelling a writer uses; None for all else."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if len(data) == size and data.hex() == text else None

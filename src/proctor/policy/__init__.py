@@ -1,0 +1,1 @@
+"""What a task allows: the records and the file that they are read from."""

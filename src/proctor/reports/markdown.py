@@ -1,0 +1,243 @@
+"""``report.md``: an episode for a reader who was not there and need not trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from proctor.events import kinds
+from proctor.findings import Finding
+from proctor.policy.taxonomy import MEANING
+from proctor.reports.evidence import describe, line, offset
+from proctor.reports.inert import block, code, prose
+from proctor.reports.sentences import by_weight, sentence
+from proctor.reports.story import StepStory, Story, gather
+from proctor.verdicts import Verdict, weight
+
+__all__ = ["markdown"]
+
+FINDINGS = 100
+EVIDENCE = 10
+ENTRIES = 50
+"""Findings told, evidence lines of each, and entries of every other list; what is left out is counted."""
+
+
+def markdown(verdict: Verdict, events: Iterable[kinds.AnyEvent]) -> str:
+    """Return the report on ``verdict``; ``events`` is the journal, read once and not kept.
+
+    Everything that the agent or the task could have written is shown as code and cannot act as Markdown or HTML. The
+    size is bounded: long lists are cut and say so.
+    """
+    wanted = {seq for finding in by_weight(verdict.findings)[:FINDINGS] for seq in finding.events[:EVIDENCE]}
+    story = gather(events, wanted)
+    parts = [
+        *_head(verdict, story),
+        *_asked(verdict, story),
+        *_findings(verdict, story),
+        *_steps(story),
+        *_leftover(verdict),
+        *_not_observed(verdict),
+        *_limits(verdict),
+        *_responses(verdict),
+        *_check(verdict, story),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _list(entries: Sequence[str], none: str) -> Iterator[str]:
+    yield from (f"- {entry}" for entry in entries[:ENTRIES])
+    if len(entries) > ENTRIES:
+        yield f"- and {len(entries) - ENTRIES} more"
+    if not entries:
+        yield none
+    yield ""
+
+
+def _head(verdict: Verdict, story: Story) -> Iterator[str]:
+    yield f"# Episode {code(verdict.episode, 100)}: {verdict.verdict}"
+    yield ""
+    why = [prose(reason) for reason in verdict.reasons] + ["", ""]
+    yield f"- Verdict: **{verdict.verdict}**. {why[0]}".rstrip()
+    yield f"- Score: **{verdict.score_effect}**. {why[1]}".rstrip()
+    yield f"- Agent: {agent(verdict)}"
+    if story.start_mono_ns is not None and story.end_mono_ns is not None:
+        yield f"- Duration: {(story.end_mono_ns - story.start_mono_ns) / 1e9:.3f} s"
+    yield f"- Tier: {verdict.tier}"
+    yield ""
+
+
+def agent(verdict: Verdict) -> str:
+    """Return how the agent ended, in words."""
+    if verdict.agent_signal is not None:
+        return f"ended by signal {verdict.agent_signal}"
+    return "no exit status known" if verdict.agent_exit is None else f"ended with status {verdict.agent_exit}"
+
+
+def _asked(verdict: Verdict, story: Story) -> Iterator[str]:
+    yield "## What was asked"
+    yield ""
+    policy: dict[str, Any] = story.opened.data.policy if story.opened is not None else {}
+    task = _member(policy, "episode").get("task")
+    yield block(task) if isinstance(task, str) else "The policy states no task."
+    yield ""
+    entries = [f"workspace: {code(story.opened.data.workspace)}"] if story.opened is not None else []
+    for table, key in (
+        ("files", "write"), ("files", "read"), ("files", "protect"), ("files", "hide"), ("files", "home"),
+        ("network", "allow"), ("env", "pass"), ("resources", "wall_seconds"), ("resources", "cpu_seconds"),
+        ("resources", "memory_mb"), ("resources", "processes"),
+        ("responses", "on_violation"), ("responses", "category"),
+    ):  # fmt: skip
+        value = _member(policy, table).get(key)
+        if value not in (None, [], (), {}, ""):
+            entries.append(f"{table}.{key}: {_value(value)}")
+    for entry in policy.get("authorise") or ():
+        if isinstance(entry, dict):
+            said = {key: code(str(entry.get(key, "")), 200) for key in ("category", "scope", "reason", "by")}
+            entries.append("authorised: {category} in {scope}, because {reason}, by {by}".format(**said))
+    entries.append(f"policy digest: {code(verdict.proctor.policy_digest)}")
+    yield from _list(entries, "")
+
+
+def _member(policy: dict[str, Any], key: str) -> dict[str, Any]:
+    value = policy.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        shown = [_value(each) for each in value[:ENTRIES]]
+        return ", ".join(shown) + (f" and {len(value) - ENTRIES} more" if len(value) > ENTRIES else "")
+    if isinstance(value, dict):
+        if set(value) == {"host", "port"}:
+            return code(f"{value['host']}:{value['port']}")
+        return ", ".join(f"{code(str(key), 80)} {_value(each)}" for key, each in list(value.items())[:ENTRIES])
+    return code(str(value))
+
+
+def _findings(verdict: Verdict, story: Story) -> Iterator[str]:
+    yield "## Findings"
+    yield ""
+    for number, finding in enumerate(by_weight(verdict.findings)[:FINDINGS], 1):
+        yield from _finding(number, finding, story)
+    if len(verdict.findings) > FINDINGS:
+        yield f"And {len(verdict.findings) - FINDINGS} more, in `verdict.json`."
+        yield ""
+    if not verdict.findings:
+        yield "None."
+        yield ""
+
+
+def _finding(number: int, finding: Finding, story: Story) -> Iterator[str]:
+    yield f"### {number}. {code(finding.category, 80)}"
+    yield ""
+    yield sentence(finding, code)
+    yield ""
+    weighs = weight(finding)
+    yield f"- rule {code(finding.rule, 80)}, level {finding.level}, grade {finding.grade}, outcome {finding.outcome}"
+    yield f"- {finding.authorisation}; counts as {weighs}" + (
+        f"; step {code(finding.step, 80)}" if finding.step else ""
+    )
+    if finding.authority is not None:
+        authority = finding.authority
+        yield f"- authorised in {code(authority.scope)}, because {code(authority.reason)}, by {code(authority.by, 100)}"
+    for seq in finding.events[:EVIDENCE]:
+        event = story.evidence.get(seq)
+        yield (
+            f"- {code(line(event, story.start_mono_ns), 400)}" if event is not None else f"- #{seq}, not in the journal"
+        )
+    if (more := max(finding.count, len(finding.events)) - min(len(finding.events), EVIDENCE)) > 0:
+        yield f"- and {more} more"
+    yield ""
+
+
+def _steps(story: Story) -> Iterator[str]:
+    yield "## Steps and what ran in them"
+    yield ""
+    for name, step in story.steps.items():
+        yield from _step(name, step, story)
+    if story.steps_untold:
+        yield f"And {story.steps_untold} more steps."
+        yield ""
+    if not story.steps:
+        yield "Nothing was recorded."
+        yield ""
+
+
+def _step(name: str | None, step: StepStory, story: Story) -> Iterator[str]:
+    yield "### No step known" if name is None else f"### Step {code(name, 80)}"
+    yield ""
+    for bound in (step.begin, step.end):
+        if bound is not None:
+            yield f"- {code(f'{offset(bound, story.start_mono_ns)}  {describe(bound)}', 300)}"
+    for command in step.commands:
+        event = command.event
+        told = f"#{event.seq}  {offset(event, story.start_mono_ns)}  {describe(event)}"
+        yield f"- {code(told)} {command.outcome}"
+    if step.executions > len(step.commands):
+        yield f"- and {step.executions - len(step.commands)} more executions"
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(step.counts.items()))
+    yield f"- events: {counted or 'none'}"
+    yield ""
+
+
+def _leftover(verdict: Verdict) -> Iterator[str]:
+    yield "## Processes that outlived the agent"
+    yield ""
+    entries = []
+    for process in verdict.leftover:
+        step = f", started in step {code(process.origin_step, 80)}" if process.origin_step is not None else ""
+        entries.append(f"pid {process.pid}: {code(' '.join(process.cmdline) or process.exe or 'name not known')}{step}")
+    yield from _list(entries, "None.")
+
+
+def _not_observed(verdict: Verdict) -> Iterator[str]:
+    yield "## What was looked for and not observed"
+    yield ""
+    yield "Rules look for less than can be done: not observed is not the same as not done."
+    if verdict.gaps:
+        yield "Telemetry is missing besides; see the gaps below."
+    yield ""
+    yield from _list(
+        [f"{code(slug, 80)}: {prose(MEANING.get(slug, 'a category of its own'))}" for slug in verdict.not_observed],
+        "Nothing was looked for.",
+    )
+
+
+def _limits(verdict: Verdict) -> Iterator[str]:
+    yield "## Gaps in the record"
+    yield ""
+    yield from _list([f"#{gap.event}: {code(gap.of, 80)}: {code(gap.what)}" for gap in verdict.gaps], "None known.")
+    yield "## Limits of this machine"
+    yield ""
+    yield from _list(
+        [f"{code(name, 80)}: {code(what)}" for name, what in sorted(verdict.degraded.items())], "None known."
+    )
+
+
+def _responses(verdict: Verdict) -> Iterator[str]:
+    yield "## Responses"
+    yield ""
+    entries = []
+    for response in verdict.responses:
+        cause = response.finding or response.limit
+        to = f" to {code(cause, 120)}" if cause else ""
+        entries.append(f"#{response.event}: {code(response.action, 20)}{to}: {code(response.reason)}")
+    yield from _list(entries, "None.")
+
+
+def _check(verdict: Verdict, story: Story) -> Iterator[str]:
+    yield "## How to check this"
+    yield ""
+    yield "This page is derived from the journal beside it and proves nothing by itself. In the folder that holds it:"
+    yield ""
+    yield "```text"
+    yield "proctor verify ."
+    yield "proctor replay ."
+    yield "```"
+    yield ""
+    yield f"- {verdict.journal.events} events, head {code(verdict.journal.head, 80)}, {story.checkpoints} checkpoints"
+    if story.opened is not None:
+        key = story.opened.data.key
+        yield f"- signed by {code(key, 80)}, a key that travels with the record: compare it with one you trust"
+    yield f"- Proctor {code(verdict.proctor.version, 40)}, rules {code(verdict.proctor.rules_digest, 80)}"
+    yield "- times are seconds since the first event"

@@ -1,0 +1,1 @@
+"""What Proctor does about a finding: decide by the policy, and act on the process tree."""

@@ -1,0 +1,92 @@
+"""Stop, continue or end every process of a sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+
+__all__ = ["freeze", "kill", "members", "thaw"]
+
+_KILL_SECONDS = 30.0
+_FREEZE_SECONDS = 10.0
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def members(init: int) -> list[int]:
+    """Every process below the sandbox's first one: orphans become its children, so none is left out."""
+    queue, found = [init], []
+    while queue:
+        below = _children(queue.pop())
+        found += below
+        queue += below
+    return found
+
+
+def _running(pid: int) -> bool:
+    """Whether any thread could still run code of its own. A thread in state D is inside a call: it stops before it
+    returns to its own code.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    for thread in threads:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+            raw = file.read()
+            if raw[raw.rindex(b")") + 2 : raw.rindex(b")") + 3] in {b"R", b"S"}:
+                return True
+    return False
+
+
+def freeze(init: int) -> list[int]:
+    """Stop every process (SIGSTOP) and return once none can run code of its own any more.
+
+    The supervisor calls this while it answers no notification, so a thread that asks for a child stays in its call.
+
+    Raises:
+        TimeoutError: after 10 seconds some process still runs; the caller must kill instead.
+    """
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while True:
+        found = members(init)
+        running = [pid for pid in found if _running(pid)]
+        if not running:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes still running: {running[:10]}")
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+
+def thaw(init: int) -> list[int]:
+    """Let every process continue (SIGCONT); return them."""
+    found = members(init)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    return found
+
+
+def kill(init_pidfd: int, outer_pidfd: int) -> bool:
+    """End the sandbox's first process, and with it every process inside; return whether the tree is known to be empty.
+
+    The kernel ends a PID namespace's other processes before its first one can be reaped, and the outer process ends
+    after it has reaped that one: its pidfd becomes readable when nothing is left.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(init_pidfd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(outer_pidfd, select.POLLIN)
+    return bool(poll.poll(_KILL_SECONDS * 1000))

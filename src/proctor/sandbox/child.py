@@ -1,0 +1,243 @@
+"""The sandbox's own processes: the one that enters the namespaces, the first process inside, and each command's start.
+
+::
+
+    supervisor ─ fork ─ outer (enters namespaces, waits)
+                          └ fork ─ init (pid 1 inside: builds the root, starts commands, reaps)
+                                     └ fork ─ command (confines itself, sends its listener out, execs)
+
+Outer and init die with the supervisor (parent death signal, and init also at the end of its control socket); with init
+the kernel ends every process of the PID namespace. Messages are JSON, one a packet, with descriptors beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from proctor.sandbox import build, filter, linux
+from proctor.sandbox.channel import pair, receive, send
+from proctor.sandbox.layout import Layout
+
+__all__ = ["GATEWAY_PROXY", "Spawn", "start"]
+
+GATEWAY_PROXY = ("127.0.0.1", 3128)
+_HIGH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """A command to start: what execve gets, where, and under which per-process limits (RLIMIT_* number to value)."""
+
+    path: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    limits: dict[int, int]
+    umask: int
+
+
+def start(layout: Layout, ports: Sequence[tuple[str, int]], mark_program: bytes) -> tuple[int, int, socket.socket]:
+    """Fork the outer process; return its pid, its pidfd and the control channel to the first process inside.
+
+    ``ports`` are addresses to listen on inside, whose sockets come out with the ``ready`` message.
+    """
+    ours, theirs = pair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _outer(theirs, layout, ports, parent, mark_program)
+    theirs.close()
+    return pid, os.pidfd_open(pid), ours
+
+
+def _fail(control: socket.socket, error: BaseException) -> NoReturn:
+    with contextlib.suppress(OSError):
+        send(control, {"op": "failed", "error": f"{type(error).__name__}: {error}"})
+    os._exit(126)
+
+
+def _outer(
+    control: socket.socket, layout: Layout, ports: Sequence[tuple[str, int]], parent: int, mark_program: bytes
+) -> NoReturn:
+    try:
+        linux.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(125)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        linux.set_name("proctor-outer")
+        keep = control.fileno()
+        os.closerange(3, keep)
+        linux.close_from(keep + 1)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        build.enter_namespaces(os.getuid(), os.getgid())
+        listeners = [_listen(address) for address in ports]
+        inner = os.fork()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
+        _fail(control, error)
+    if inner == 0:
+        _init(control, listeners, layout, mark_program)
+    control.close()
+    for listener in listeners:
+        listener.close()
+    linux.set_dumpable(on=False)
+    _, status = os.waitpid(inner, 0)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(128)
+    return listener
+
+
+def _init(control: socket.socket, listeners: list[socket.socket], layout: Layout, mark_program: bytes) -> NoReturn:
+    try:
+        linux.set_parent_death_signal(signal.SIGKILL)
+        linux.set_name("proctor-init")
+        socket.sethostname("proctor")
+        marker, token = build.make_root(layout, mark_program)
+        abi = linux.landlock_abi()
+        ruleset = build.ruleset(layout, abi)
+        program = filter.program()
+        linux.set_dumpable(on=False)
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        send(
+            control,
+            {"op": "ready", "landlock_abi": abi, "token": token},
+            (root, marker.fileno(), *(listener.fileno() for listener in listeners)),
+        )
+        os.close(root)
+        for listener in (marker, *listeners):
+            listener.close()
+        _serve(control, ruleset, program)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
+        _fail(control, error)
+
+
+def _serve(control: socket.socket, ruleset: int | None, program: bytes) -> NoReturn:
+    """Start commands on request and reap. As pid 1 its end is the end of every process inside."""
+    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    commands: set[int] = set()
+    while True:
+        ready, _, _ = select.select([control, wake_read], [], [])
+        if wake_read in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake_read, 4096)
+            _reap(control, commands)
+        if control in ready:
+            message, fds, _ = receive(control)
+            if message is None or message["op"] == "stop":
+                os._exit(0)
+            spawn = Spawn(**{**message["spawn"], "limits": {int(k): v for k, v in message["spawn"]["limits"].items()}})
+            pid = os.fork()
+            if pid == 0:
+                _command(spawn, fds, ruleset, program)
+            commands.add(pid)
+            for fd in fds:
+                os.close(fd)
+            send(control, {"op": "started", "id": message["id"], "pid": pid})
+
+
+def _reap(control: socket.socket, commands: set[int]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in commands:
+            commands.discard(pid)
+            send(control, {"op": "ended", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) -> NoReturn:
+    """Become the command. ``fds``: its standard streams, and the socket that takes the listener to the supervisor."""
+    sync = -1
+    try:
+        signal.set_wakeup_fd(-1)
+        os.setsid()
+        # Everything needed goes out of the way of what the command may see, and is closed by its exec.
+        *streams, sync = [_high(fd) for fd in fds]
+        rights = None if ruleset is None else _high(ruleset)
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+        os.closerange(3, _HIGH)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.umask(spawn.umask)
+        os.chdir(spawn.cwd)
+        for limit, value in spawn.limits.items():
+            _, hard = resource.getrlimit(limit)
+            top = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (top, top))
+        argv = [os.fsencode(word) for word in spawn.argv]
+        env = {os.fsencode(name): os.fsencode(value) for name, value in spawn.env.items()}
+        path = os.fsencode(spawn.path)
+        _confine(sync, rights, program)
+        os.execve(path, argv, env)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
+        with contextlib.suppress(OSError):
+            text = f"errno {error.errno}: {error}" if isinstance(error, OSError) else repr(error)
+            os.write(sync, b"E" + text.encode())
+        os._exit(127)
+
+
+def _high(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+
+
+def _confine(sync: int, ruleset: int | None, program: bytes) -> None:
+    """Give up privileges, install the filter, send its listener out, and wait until the supervisor listens.
+
+    The filter stops sendmsg, so the thread that installed it cannot send the listener. A filter binds one thread: a
+    second one, started before, sends it; the exec ends that thread.
+    """
+    installed, received = threading.Event(), threading.Event()
+    listener, killable = -1, True
+
+    def deliver() -> None:
+        installed.wait()
+        socket.send_fds(channel, [b"K" if killable else b"N"], [listener])
+        received.set()
+        threading.Event().wait()
+
+    channel = socket.socket(fileno=sync)
+    thread = threading.Thread(target=deliver, daemon=True)
+    thread.start()
+    linux.set_no_new_privs()
+    linux.drop_capabilities()
+    if ruleset is not None:
+        linux.landlock_restrict(ruleset)
+    linux.set_dumpable(on=True)
+    try:
+        listener = linux.seccomp_listener(program, killable=True)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        listener, killable = linux.seccomp_listener(program, killable=False), False
+    installed.set()
+    received.wait()
+    os.read(sync, 1)
+    os.close(listener)

@@ -1,0 +1,141 @@
+"""What the sandbox shows: the mounts, masks and Landlock rights that follow from a policy. Pure but for looking at
+what exists.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from proctor.errors import PolicyError
+from proctor.policy.records import Policy
+
+__all__ = ["HOME", "MARK_SOCKET", "Layout", "Mask", "Mount", "plan"]
+
+HOME = "/home/agent"
+MARK_SOCKET = "/run/proctor/mark.sock"
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_CREDENTIALS = (
+    "/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-", "/etc/sudoers", "/etc/krb5.keytab",
+    "/etc/ssl/private", "/etc/ssh/ssh_host_rsa_key", "/etc/ssh/ssh_host_ecdsa_key", "/etc/ssh/ssh_host_ed25519_key",
+)  # fmt: skip
+"""System secrets that would be readable where root runs the sandbox. Those this user cannot read need no mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``path`` of the host shown at the same place; ``writable`` or not."""
+
+    path: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """``path`` covered by a readable decoy. ``folder``: a folder of decoys named as what it covers."""
+
+    path: str
+    role: Literal["hidden", "credential"]
+    folder: bool
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Everything the sandbox's first process needs to build its root.
+
+    ``anchors``: folders between a write root and a protected path, mounted onto themselves, since a mount point cannot
+    be renamed: otherwise a protected folder's parent could be moved aside and another put in its place.
+    """
+
+    workspace: str
+    home: str
+    mounts: tuple[Mount, ...]
+    protect: tuple[str, ...]
+    anchors: tuple[str, ...]
+    masks: tuple[Mask, ...]
+    write_roots: tuple[str, ...]
+    scratch: tuple[str, ...] = field(default=("/tmp", "/dev/shm"))  # noqa: S108 - the sandbox's own
+
+
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+MAX_DECOYS = 256
+
+
+def _mask(path: str, role: Literal["hidden", "credential"]) -> Mask:
+    if not os.path.isdir(path):
+        return Mask(path, role, folder=False)
+    names: list[str] = []
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        names += sorted(os.path.relpath(os.path.join(folder, name), path) for name in files)
+        if len(names) >= MAX_DECOYS:
+            break
+    return Mask(path, role, folder=True, names=tuple(names[:MAX_DECOYS]))
+
+
+def _refuse_other_links(path: str, key: str) -> None:
+    """A second name of the same file would lead around a mask or a read-only mount."""
+    for folder, _, files in os.walk(path) if os.path.isdir(path) else [(os.path.dirname(path), [], [path])]:
+        for name in files:
+            file = os.path.join(folder, name)
+            status = os.lstat(file)
+            if status.st_nlink > 1 and os.path.isfile(file) and not os.path.islink(file):
+                raise PolicyError(
+                    f"files.{key}: {file} has {status.st_nlink} hard links; only files with one can be kept"
+                )
+
+
+def _host_sockets(roots: tuple[str, ...]) -> str | None:
+    """A unix socket of the host below one of ``roots``, if its kernel's list names one."""
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            paths = [line.rstrip("\n").split(" ", 7)[-1].strip() for line in file]
+    except OSError:
+        return None
+    return next((p for p in paths if p.startswith("/") and any(_inside(os.path.realpath(p), r) for r in roots)), None)
+
+
+def plan(policy: Policy, readable: tuple[str, ...]) -> Layout:
+    """Return the layout for ``policy`` and the folders ``readable`` that its command needs.
+
+    Raises:
+        PolicyError: a protected or hidden file has a second hard link, or a socket of the host lies in a write root.
+    """
+    writes = tuple(dict.fromkeys(policy.files.write))
+    if found := _host_sockets(writes):
+        raise PolicyError(f"files.write: {found} is a socket of this host; an agent could leave the sandbox through it")
+    for key, paths in (("protect", policy.files.protect), ("hide", policy.files.hide)):
+        for path in paths:
+            _refuse_other_links(path, key)
+    reads = [path for path in (*policy.files.read, *readable) if not any(_inside(path, root) for root in writes)]
+    if policy.files.home != "fresh":
+        reads.append(policy.files.home)
+    system = [path for path in SYSTEM if os.path.lexists(path)]
+    reads = [path for path in dict.fromkeys(reads) if not any(_inside(path, root) for root in system)]
+    mounts = [Mount(path, writable=False) for path in reads] + [Mount(path, writable=True) for path in writes]
+    anchors: set[str] = set()
+    for path in policy.files.protect:
+        root = max((root for root in writes if _inside(path, root)), key=len, default=None)
+        folder = os.path.dirname(path)
+        while root is not None and folder != root and _inside(folder, root):
+            anchors.add(folder)
+            folder = os.path.dirname(folder)
+    masks = [_mask(path, "hidden") for path in policy.files.hide]
+    masks += [_mask(path, "credential") for path in _CREDENTIALS if os.access(path, os.R_OK)]
+    return Layout(
+        workspace=policy.workspace,
+        home=HOME if policy.files.home == "fresh" else policy.files.home,
+        mounts=tuple(sorted(mounts, key=lambda mount: (mount.path.count("/"), mount.path))),
+        protect=tuple(
+            path for path in policy.files.protect if not any(_inside(path, hidden) for hidden in policy.files.hide)
+        ),
+        anchors=tuple(sorted(anchors, key=lambda path: (path.count("/"), path))),
+        masks=tuple(masks),
+        write_roots=writes,
+    )

@@ -1,0 +1,1 @@
+"""Sources of events: the kernel (seccomp notifications), watched files and resource use."""

@@ -1,0 +1,184 @@
+"""Calls that change the file system, as ``file`` events."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from proctor.events import kinds
+from proctor.events.text import from_bytes
+from proctor.sensors.memory import read, read_string
+from proctor.sensors.notify import Call
+from proctor.sensors.paths import Resolved, Resolver
+from proctor.sensors.processes import Proc
+
+if TYPE_CHECKING:
+    from proctor.sensors.kernel import Sink
+
+__all__ = ["FileCalls"]
+
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_REMOVEDIR, _AT_SYMLINK_FOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x200, 0x400, 0x1000
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+_TMPFILE = 0o20000000
+
+
+class _Shape(NamedTuple):
+    """Where a call keeps its arguments: (dirfd, path) pairs, then flags and mode; -1 where it has none."""
+
+    op: str
+    paths: tuple[tuple[int, int], ...]
+    flags: int = -1
+    mode: int = -1
+    follow: bool = True
+
+
+_SHAPES = {
+    "open": _Shape("open", ((-1, 0),), 1, 2),
+    "openat": _Shape("open", ((0, 1),), 2, 3),
+    "openat2": _Shape("open", ((0, 1),)),
+    "creat": _Shape("open", ((-1, 0),), -1, 1),
+    "mkdir": _Shape("mkdir", ((-1, 0),), -1, 1, follow=False),
+    "mkdirat": _Shape("mkdir", ((0, 1),), -1, 2, follow=False),
+    "mknod": _Shape("mknod", ((-1, 0),), -1, 1, follow=False),
+    "mknodat": _Shape("mknod", ((0, 1),), -1, 2, follow=False),
+    "link": _Shape("link", ((-1, 0), (-1, 1)), follow=False),
+    "linkat": _Shape("link", ((0, 1), (2, 3)), 4, follow=False),
+    "rename": _Shape("rename", ((-1, 0), (-1, 1)), follow=False),
+    "renameat": _Shape("rename", ((0, 1), (2, 3)), follow=False),
+    "renameat2": _Shape("rename", ((0, 1), (2, 3)), 4, follow=False),
+    "unlink": _Shape("unlink", ((-1, 0),), follow=False),
+    "unlinkat": _Shape("unlink", ((0, 1),), 2, follow=False),
+    "rmdir": _Shape("rmdir", ((-1, 0),), follow=False),
+    "truncate": _Shape("truncate", ((-1, 0),)),
+    "chmod": _Shape("chmod", ((-1, 0),), -1, 1),
+    "fchmodat": _Shape("chmod", ((0, 1),), -1, 2),
+    "fchmodat2": _Shape("chmod", ((0, 1),), 3, 2),
+    "chown": _Shape("chown", ((-1, 0),)),
+    "lchown": _Shape("chown", ((-1, 0),), follow=False),
+    "fchownat": _Shape("chown", ((0, 1),), 4),
+}
+_BY_DESCRIPTOR = {"ftruncate": "truncate", "fchmod": "chmod", "fchown": "chown"}
+
+
+def _signed(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+def _blocked(*found: Resolved | None) -> bool:
+    """Whether the mounts make the call fail whatever it is: its object lies on a read-only mount."""
+    return any(
+        one is not None
+        and (
+            one.role in {"protected", "hidden", "credential"}
+            or (one.role == "system" and one.object is not None and not one.object.startswith(("/proc/", "/dev/")))
+        )
+        for one in found
+    )
+
+
+class FileCalls:
+    """Handlers for every call that changes files."""
+
+    def __init__(self, sink: Sink, resolver: Resolver) -> None:
+        self._sink = sink
+        self._resolver = resolver
+        self.handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+            **dict.fromkeys(_SHAPES, self._by_path),
+            **dict.fromkeys(_BY_DESCRIPTOR, self._by_descriptor),
+            "symlink": self._symlink,
+            "symlinkat": self._symlink,
+            "memfd_create": self._memfd,
+        }
+        self.handlers.update({name: self._open for name, shape in _SHAPES.items() if shape.op == "open"})
+
+    def _resolve(self, call: Call, proc: Proc, directory: int, at: int, *, follow: bool) -> Resolved:
+        path = read_string(call.tid, call.args[at])
+        fd = _AT_FDCWD if directory < 0 else _signed(call.args[directory])
+        return self._resolver.resolve(call.tid, proc.inside, fd, path, follow=follow)
+
+    def _emit(self, call: Call, proc: Proc, data: kinds.FileData) -> None:
+        self._sink.emit(kinds.File, data, proc=proc, tid=call.tid, truth="racy")
+
+    def _open(self, call: Call, proc: Proc, name: str) -> None:
+        shape = _SHAPES[name]
+        mode = call.args[shape.mode] & 0o7777 if shape.mode >= 0 else 0
+        if name == "openat2":  # struct open_how {u64 flags, mode, resolve}, linux/openat2.h
+            flags, how_mode, _ = struct.unpack("=QQQ", read(call.tid, call.args[2], 24))
+            mode = how_mode & 0o7777
+            if not flags & (_WRITES | os.O_CREAT | _TMPFILE):
+                return
+        elif name == "creat":
+            flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+        else:
+            flags = call.args[shape.flags] & 0xFFFFFFFF
+        exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
+        directory, at = shape.paths[0]
+        found = self._resolve(call, proc, directory, at, follow=not exclusive and not flags & os.O_NOFOLLOW)
+        creates = (bool(flags & os.O_CREAT) and not found.existed) or bool(flags & _TMPFILE == _TMPFILE)
+        op = "create" if creates else "open_write" if flags & _WRITES else "open"
+        self._emit(
+            call, proc,
+            kinds.FileData(
+                op=op, call=name, path=found.claimed, object=found.object, role=found.role, flags=flags,
+                mode=mode if creates else None, existed=found.existed, outcome="blocked" if op != "open" and _blocked(found) else "attempted",
+            ),
+        )  # fmt: skip
+
+    def _by_path(self, call: Call, proc: Proc, name: str) -> None:
+        shape = _SHAPES[name]
+        flags = call.args[shape.flags] & 0xFFFFFFFF if shape.flags >= 0 else 0
+        op, follow = shape.op, shape.follow
+        if op == "unlink" and flags & _AT_REMOVEDIR:
+            op = "rmdir"
+        elif op == "link":
+            follow = bool(flags & _AT_SYMLINK_FOLLOW)
+        elif shape.flags >= 0 and flags & _AT_SYMLINK_NOFOLLOW:
+            follow = False
+        directory, at = shape.paths[0]
+        if flags & _AT_EMPTY_PATH and op in {"link", "chmod", "chown"} and read_string(call.tid, call.args[at]) == b"":
+            found = self._resolver.descriptor(call.tid, _signed(call.args[directory]))
+        else:
+            found = self._resolve(call, proc, directory, at, follow=follow)
+        target = self._resolve(call, proc, *shape.paths[1], follow=False) if len(shape.paths) > 1 else None
+        mode = call.args[shape.mode] & 0xFFFF if shape.mode >= 0 else None
+        blocked = _blocked(found, target) or (op == "mknod" and stat.S_IFMT(mode or 0) in {stat.S_IFBLK, stat.S_IFCHR})
+        self._emit(
+            call, proc,
+            kinds.FileData(
+                op=op, call=name, path=found.claimed, object=found.object, role=found.role,
+                target=target.claimed if target else None, target_object=target.object if target else None,
+                target_role=target.role if target else None, flags=flags or None, mode=mode, existed=found.existed,
+                outcome="blocked" if blocked else "attempted",
+            ),
+        )  # fmt: skip
+
+    def _by_descriptor(self, call: Call, proc: Proc, name: str) -> None:
+        found = self._resolver.descriptor(call.tid, _signed(call.args[0]))
+        mode = call.args[1] & 0o7777 if name == "fchmod" else None
+        self._emit(
+            call, proc,
+            kinds.FileData(
+                op=_BY_DESCRIPTOR[name], call=name, path=found.claimed, object=found.object, role=found.role, mode=mode,
+                existed=found.existed, outcome="blocked" if _blocked(found) else "attempted",
+            ),
+        )  # fmt: skip
+
+    def _symlink(self, call: Call, proc: Proc, name: str) -> None:
+        """A symbolic link's text need not lead anywhere: it is recorded as ``target``, the new link as ``object``."""
+        text = from_bytes(read_string(call.tid, call.args[0]))
+        found = self._resolve(call, proc, *((-1, 1) if name == "symlink" else (1, 2)), follow=False)
+        self._emit(
+            call, proc,
+            kinds.FileData(
+                op="symlink", call=name, path=found.claimed, object=found.object, role=found.role, target=text,
+                existed=found.existed, outcome="blocked" if _blocked(found) else "attempted",
+            ),
+        )  # fmt: skip
+
+    def _memfd(self, call: Call, proc: Proc, name: str) -> None:
+        label = from_bytes(read_string(call.tid, call.args[0]))
+        self._emit(call, proc, kinds.FileData(op="memfd", call=name, path=f"memfd:{label}", existed=False))

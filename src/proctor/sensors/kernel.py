@@ -1,0 +1,389 @@
+"""The kernel sensor: turns each stopped system call into an event, has it recorded, and answers the kernel.
+
+The order is the guarantee: the call is stopped, its event is in the journal, responses have taken effect, and only then
+is the call answered. A notification precedes its call, so events say what was asked for; what became of it follows in
+``exec_result`` and ``result`` events.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from proctor.events import Event, Truth, kinds
+from proctor.events.text import from_bytes
+from proctor.sandbox import calls
+from proctor.sensors import notify
+from proctor.sensors.files import FileCalls
+from proctor.sensors.memory import Unreadable, read, read_arguments, read_string
+from proctor.sensors.network import NetworkCalls
+from proctor.sensors.notify import Call
+from proctor.sensors.paths import Resolver
+from proctor.sensors.pidfd import exit_status
+from proctor.sensors.processes import (
+    Gone,
+    PendingExec,
+    Proc,
+    Processes,
+    children,
+    cmdline,
+    executable,
+    read_stat,
+    split_cmdline,
+)
+from proctor.sensors.refusal import Refusal
+
+__all__ = ["KernelSensor", "Sink"]
+
+Decision = Literal["go_on", "hold", "kill"]
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
+_CLONE_PARENT = 0x8000
+_EXEC_CALLS = {"execve", "execveat"}
+_RECOUNT_NS = 50_000_000
+
+
+class Sink(Protocol):
+    """Where events go. ``emit`` returns the event's number once it is in the journal and was judged."""
+
+    decision: Decision
+
+    def emit(
+        self,
+        cls: type[Event],
+        data: Any,
+        *,
+        proc: Proc | None = None,
+        tid: int | None = None,
+        truth: Truth = "resolved",
+    ) -> int:
+        """Record one event of this sensor."""
+        ...
+
+
+def signed(value: int) -> int:
+    """The low 32 bits of a register as a signed int."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+class KernelSensor:
+    """Handles the notifications of every listener of one sandbox.
+
+    Args:
+        sink: takes the events.
+        resolver: resolves paths in the sandbox's root.
+        processes: the process table.
+        limit: how many processes may live at once.
+    """
+
+    def __init__(self, sink: Sink, resolver: Resolver, processes: Processes, limit: int) -> None:
+        self._sink = sink
+        self._resolver = resolver
+        self._processes = processes
+        self._limit = limit
+        self._living = 0
+        self._recount_at = 0
+        self.received = 0
+        self.held: list[tuple[int, int]] = []
+        self.on_process: Callable[[Proc], None] = lambda _: None
+        self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
+        files = FileCalls(sink, resolver)
+        network = NetworkCalls(sink, resolver)
+        handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+            **dict.fromkeys(("clone", "fork", "vfork"), self._clone),
+            **dict.fromkeys(_EXEC_CALLS, self._exec),
+            **dict.fromkeys(("exit", "exit_group"), self._exit),
+            **dict.fromkeys(("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"), self._signal),
+            **dict.fromkeys(
+                ("prlimit64", "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr", "setpriority",
+                 "ioprio_set", "fcntl"), self._process_control),
+            **dict.fromkeys(("ioctl",), self._never),
+            **dict.fromkeys(("socket",), self._socket),
+            **files.handlers,
+            **network.handlers,
+        }  # fmt: skip
+        self._handlers = {calls.NUMBERS[name]: (name, handler) for name, handler in handlers.items()}
+        self._refused = {number: (name, code) for name, (number, code) in calls.REFUSED.items()}
+
+    # --- one notification ---------------------------------------------------------------------------------------------
+
+    def handle(self, listener: int) -> bool:
+        """Receive, record and answer one call. False: there was none left to receive."""
+        call = notify.receive(listener)
+        if call is None:
+            return False
+        self.received += 1
+        try:
+            proc = self._processes.get(call.tid) or self._discover(call.tid)
+        except Gone:
+            notify.answer(listener, call.id, errno.ESRCH)
+            return True
+        code = 0
+        name = "?"
+        try:
+            if call.arch != calls.AUDIT_ARCH or call.nr & calls.X32_BIT:
+                raise Refusal(errno.ENOSYS, "foreign_arch")
+            if proc.pending is not None:
+                self.settle(proc)
+            self.before_call(call.tid, proc)
+            known = self._handlers.get(call.nr)
+            if known is not None:
+                name, handler = known
+                handler(call, proc, name)
+            elif call.nr in self._refused:
+                name, code = self._refused[call.nr]
+                raise Refusal(code, "sandbox")
+            else:
+                raise Refusal(errno.ENOSYS, "unknown_call")
+        except Refusal as refusal:
+            code = refusal.errno
+            self._refuse(call, proc, name, refusal)
+        except Unreadable as problem:
+            code = problem.errno
+            self._refuse(call, proc, name, Refusal(code, "unreadable"))
+        except Gone:
+            code = errno.ESRCH
+        self._reply(listener, call, code)
+        return True
+
+    def _reply(self, listener: int, call: Call, code: int) -> None:
+        decision = self._sink.decision
+        if decision == "hold":
+            self.held.append((listener, call.id))
+        elif decision == "go_on":
+            if code:
+                notify.answer(listener, call.id, code)
+            else:
+                notify.go_on(listener, call.id)
+        # "kill": the tree is dead already; there is nobody to answer.
+
+    def release(self) -> None:
+        """Answer what was held while the tree was frozen: the offending calls are refused."""
+        for listener, ident in self.held:
+            notify.answer(listener, ident, errno.EPERM)
+        self.held.clear()
+
+    def _refuse(self, call: Call, proc: Proc, name: str, refusal: Refusal) -> None:
+        data = kinds.RefusedData(
+            call=name if name != "?" else calls.NAMES.get(call.nr, f"nr{call.nr}"), nr=call.nr, errno=refusal.errno, reason=refusal.reason,
+            arch=call.arch if call.arch != calls.AUDIT_ARCH else None, args=call.args[:4], path=refusal.path,
+        )  # fmt: skip
+        self._sink.emit(kinds.Refused, data, proc=proc, tid=call.tid)
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _discover(self, tid: int) -> Proc:
+        leader = self._processes.leader(tid)
+        if leader != tid:
+            proc = self._processes.thread(tid)
+            return proc if proc is not None else self._join(leader, tid)
+        return self.add(leader, "call")
+
+    def _join(self, leader: int, tid: int) -> Proc:
+        self.add(leader, "call")
+        proc = self._processes.thread(tid)
+        if proc is None:
+            raise Gone(str(tid))
+        return proc
+
+    def add(self, pid: int, how: Literal["root", "call", "child"], parent: Proc | None = None, **known: Any) -> Proc:
+        """Register a process and record its first sight. Raises :class:`Gone`."""
+        proc = self._processes.register(pid, parent=parent, root=how == "root", **known)
+        if how == "root":
+            self._living += 1
+        self.on_process(proc)
+        shown = split_cmdline(cmdline(pid)) if how == "child" else ()
+        data = kinds.ProcessData(pid_inside=proc.inside or None, how=how, cmdline=shown)
+        self._sink.emit(kinds.Process, data, proc=proc)
+        return proc
+
+    def _add_children(self, proc: Proc) -> tuple[int, ...]:
+        """Register the children of a process that is about to end or to be signalled, while the kernel still names it
+        as their parent.
+        """
+        found = []
+        for pid in children(proc.pid):
+            found.append(pid)
+            if self._processes.get(pid) is None:
+                try:
+                    self.add(pid, "child", proc)
+                except Gone:
+                    continue
+        return tuple(found)
+
+    def _clone(self, call: Call, proc: Proc, name: str) -> None:
+        flags = call.args[0] & 0xFFFFFFFF if name == "clone" else 0
+        if flags & 0x7E020000:
+            raise Refusal(errno.EPERM, "sandbox")
+        if flags & _CLONE_PARENT:
+            # The child would be its grandparent's: lineage would name the wrong step.
+            raise Refusal(errno.EPERM, "sandbox")
+        if self._living >= self._limit and not self._room():
+            raise Refusal(errno.EAGAIN, "limit")
+        self._living += 1
+        proc.forked = True
+        proc.forks.append(self._processes.steps_open)
+        if len(proc.forks) > 64:  # forks that failed leave their entry
+            del proc.forks[0]
+        self._sink.emit(kinds.Clone, kinds.CloneData(call=name, flags=flags), proc=proc, tid=call.tid)
+
+    def _room(self) -> bool:
+        """Count again before refusing: children that were killed before any call of theirs were never seen to end."""
+        now = time.monotonic_ns()
+        if now - self._recount_at > _RECOUNT_NS:
+            self._recount_at = now
+            self._living = self._processes.count()
+        return self._living < self._limit
+
+    def _exec(self, call: Call, proc: Proc, name: str) -> None:
+        args = call.args
+        directory, at, argv_at, flags = (
+            (_AT_FDCWD, args[0], args[1], 0) if name == "execve" else (signed(args[0]), args[1], args[2], args[4])
+        )
+        path = read_string(call.tid, at)
+        argv = read_arguments(call.tid, argv_at)
+        if not path and flags & _AT_EMPTY_PATH:
+            found = self._resolver.descriptor(call.tid, directory)
+        else:
+            found = self._resolver.resolve(call.tid, proc.inside, directory, path, follow=True)
+        image = found.object if found.existed else None
+        try:
+            cwd = from_bytes(os.readlink(b"/proc/%d/cwd" % call.tid))
+        except OSError:
+            cwd = None
+        data = kinds.ExecData(
+            call=name, path=found.claimed, image=image, argv=argv.shown, argc=argv.count, argv_digest=argv.digest,
+            truncated=argv.truncated, cwd=cwd, parent_argv=proc.argv[:16],
+        )  # fmt: skip
+        seq = self._sink.emit(kinds.Exec, data, proc=proc, tid=call.tid, truth="racy")
+        proc.pending = PendingExec(seq, image, argv.digest, proc.arg_start, argv.shown)
+
+    def settle(self, proc: Proc) -> None:
+        """Say what became of a process's last exec: its argument area moved if, and only if, it succeeded."""
+        pending, proc.pending = proc.pending, None
+        if pending is None:
+            return
+        try:
+            stat = read_stat(proc.pid)
+        except Gone:
+            self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="unknown"), proc=proc)
+            return
+        if stat.arg_start == pending.arg_start:
+            self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="failed"), proc=proc)
+            return
+        proc.arg_start = stat.arg_start
+        proc.exe = executable(proc.pid)
+        proc.argv = pending.argv
+        self._processes.keep_only_leader(proc)
+        raw = cmdline(proc.pid).removesuffix(b"\0")
+        # A script's arguments are rewritten by the kernel (its interpreter goes in front), so they are not compared.
+        digest = (
+            hashlib.sha256(raw).hexdigest() if proc.exe == pending.image and 0 < len(raw) < 65535 else None
+        )  # what one read returns
+        matches = None if digest is None else digest == pending.argv_digest
+        data = kinds.ExecResultData(
+            ref=pending.seq, outcome="succeeded", argv_digest=None if matches else digest, argv_matches=matches
+        )
+        self._sink.emit(kinds.ExecResult, data, proc=proc)
+
+    def _exit(self, call: Call, proc: Proc, name: str) -> None:
+        stat = read_stat(proc.pid)
+        if name == "exit" and stat.threads > 1:
+            proc.thread_exits = True
+            if call.tid != proc.pid:
+                self._processes.forget_thread(proc, call.tid)
+            return
+        found = self._add_children(proc) if proc.forked else ()
+        raw = split_cmdline(cmdline(proc.pid))
+        proc.cpu_ns = stat.cpu_ns
+        data = kinds.ExitData(
+            how="call",
+            code=call.args[0] & 0xFF,
+            children=found,
+            cmdline=raw if raw != proc.argv else (),
+            cpu_ns=stat.cpu_ns,
+        )
+        proc.exited = True
+        self._sink.emit(kinds.Exit, data, proc=proc, tid=call.tid)
+
+    def ended(self, proc: Proc) -> None:
+        """The pidfd became readable: the process is gone."""
+        if not proc.exited:
+            code, signo = exit_status(proc.pidfd)
+            by_call = code is not None or (signo is None and proc.thread_exits)
+            if proc.pending is not None:
+                data = kinds.ExecResultData(ref=proc.pending.seq, outcome="unknown")
+                proc.pending = None
+                self._sink.emit(kinds.ExecResult, data, proc=proc)
+            exit_data = kinds.ExitData(how="call" if by_call else "signal", code=code, signal=signo)
+            self._sink.emit(kinds.Exit, exit_data, proc=proc)
+        self._living = max(0, self._living - 1)
+        self._processes.forget(proc)
+
+    # --- towards other processes --------------------------------------------------------------------------------------
+
+    def _target(self, inside: int, caller: Proc) -> Proc | None:
+        if inside in {0, caller.inside}:
+            return caller
+        return self._processes.by_inside(inside)
+
+    def _signal(self, call: Call, proc: Proc, name: str) -> None:
+        args = call.args
+        position = {"tgkill": 2, "rt_tgsigqueueinfo": 2}.get(name, 1)
+        signo = signed(args[position])
+        inside = signed(args[0])
+        if name == "pidfd_send_signal":
+            inside, pid = self._pidfd_target(call.tid, inside)
+            target = self._processes.get(pid) if pid else None
+        else:
+            target = self._target(inside, proc) if inside > 0 else None
+        if signo != 0:
+            for other in [target] if target is not None else self._processes.all():
+                if other is not proc and other.forked and not other.exited:
+                    self._add_children(other)
+        data = kinds.SignalData(
+            call=name, target=inside, signo=signo, target_pid=target.pid if target is not None else None
+        )
+        self._sink.emit(kinds.Signal, data, proc=proc, tid=call.tid)
+
+    @staticmethod
+    def _pidfd_target(tid: int, fd: int) -> tuple[int, int]:
+        """(id inside, id outside) that a pidfd of the caller refers to; zeros where it cannot be read."""
+        try:
+            with open(f"/proc/{tid}/fdinfo/{fd}", encoding="ascii", errors="replace") as file:
+                fields = dict(line.split(":", 1) for line in file if ":" in line)
+            return int(fields.get("NSpid", "0").split()[-1]), int(fields["Pid"])
+        except (OSError, KeyError, ValueError, IndexError):
+            return 0, 0
+
+    def _process_control(self, call: Call, proc: Proc, name: str) -> None:
+        args = tuple(signed(value) for value in call.args[:4])
+        if name == "fcntl":
+            target = args[2]
+            if args[1] == 15:  # F_SETOWN_EX: struct f_owner_ex {int type; pid_t pid;}
+                _, target = struct.unpack("=ii", read(call.tid, call.args[2], 8))
+            if args[1] != 10 and abs(target) in {0, proc.inside}:  # F_SETSIG names no target
+                return
+        else:
+            target = args[1] if name in {"setpriority", "ioprio_set"} else args[0]
+            if target == proc.inside:
+                return
+        other = self._target(target, proc) if target > 0 else None
+        data = kinds.ProcessControlData(
+            call=name, target=target, target_pid=other.pid if other is not None else None, args=args
+        )
+        self._sink.emit(kinds.ProcessControl, data, proc=proc, tid=call.tid)
+
+    # --- never allowed here -------------------------------------------------------------------------------------------
+
+    def _never(self, call: Call, proc: Proc, name: str) -> None:
+        raise Refusal(errno.EPERM, "sandbox")
+
+    def _socket(self, call: Call, proc: Proc, name: str) -> None:
+        known = call.args[0] & 0xFFFFFFFF in {1, 2, 10}
+        raise Refusal(errno.EPERM if known else errno.EAFNOSUPPORT, "sandbox" if known else "domain")

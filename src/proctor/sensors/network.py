@@ -1,0 +1,118 @@
+"""Socket calls, as ``net`` events. Unix sockets that the sandbox did not bind itself are refused."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from proctor.events import kinds
+from proctor.events.text import from_bytes
+from proctor.sandbox.layout import MARK_SOCKET
+from proctor.sensors.memory import Address, read, read_address
+from proctor.sensors.notify import Call
+from proctor.sensors.paths import Resolver
+from proctor.sensors.processes import Proc
+from proctor.sensors.refusal import Refusal
+
+if TYPE_CHECKING:
+    from proctor.sensors.kernel import Sink
+
+__all__ = ["NetworkCalls"]
+
+_AT_FDCWD = -100
+_FASTOPEN = 0x20000000
+_MAX_MESSAGES = 1024  # UIO_MAXIOV: what sendmmsg takes at once
+
+
+def _routable(host: str) -> bool:
+    """Whether the sandbox's own network, which holds nothing but loopback, has a way to ``host``."""
+    address = ipaddress.ip_address(host)
+    return address.is_loopback or address.is_unspecified
+
+
+class NetworkCalls:
+    """Handlers for connect, bind, listen and addressed sends."""
+
+    def __init__(self, sink: Sink, resolver: Resolver) -> None:
+        self._sink = sink
+        self._resolver = resolver
+        self._bound: set[str] = {MARK_SOCKET}
+        self.handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+            "connect": self._connect,
+            "bind": self._bind,
+            "listen": self._listen,
+            "sendto": self._sendto,
+            "sendmsg": self._sendmsg,
+            "sendmmsg": self._sendmsg,
+        }
+
+    def _emit(
+        self,
+        call: Call,
+        proc: Proc,
+        op: Literal["connect", "bind", "listen", "sendto"],
+        name: str,
+        address: Address | None,
+        *,
+        fastopen: bool = False,
+    ) -> None:
+        path = None
+        outcome: kinds.Outcome = "attempted"
+        if address is not None and address.family == "unix":
+            path, known = self._unix(call, proc, address)
+            if op == "bind" and path is not None:
+                self._bound.add(path)
+            elif op in {"connect", "sendto"} and not known:
+                raise Refusal(errno.EACCES, "sandbox", path)
+        elif (
+            address is not None
+            and address.host is not None
+            and op in {"connect", "sendto"}
+            and not _routable(address.host)
+        ):
+            outcome = "blocked"
+        data = kinds.NetData(
+            op=op, call=name, family=address.family if address else None, address=path or (address.host if address else None),
+            port=address.port if address else None, fastopen=fastopen, outcome=outcome,
+        )  # fmt: skip
+        self._sink.emit(kinds.Net, data, proc=proc, tid=call.tid, truth="racy")
+
+    def _unix(self, call: Call, proc: Proc, address: Address) -> tuple[str | None, bool]:
+        """(path as text, whether it is a socket of the sandbox). Abstract names are the network namespace's own."""
+        raw = address.path or b""
+        if not raw or raw.startswith(b"\0"):
+            return ("@" + from_bytes(raw[1:]) if raw else None), True
+        found = self._resolver.resolve(call.tid, proc.inside, _AT_FDCWD, raw, follow=True)
+        path = found.object or found.claimed
+        return path, path in self._bound or not found.existed
+
+    def _connect(self, call: Call, proc: Proc, name: str) -> None:
+        self._emit(call, proc, "connect", name, read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF))
+
+    def _bind(self, call: Call, proc: Proc, name: str) -> None:
+        self._emit(call, proc, "bind", name, read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF))
+
+    def _listen(self, call: Call, proc: Proc, name: str) -> None:
+        self._emit(call, proc, "listen", name, None)
+
+    def _sendto(self, call: Call, proc: Proc, name: str) -> None:
+        args = call.args
+        address = read_address(call.tid, args[4], args[5] & 0xFFFFFFFF) if args[4] else None
+        self._emit(call, proc, "sendto", name, address, fastopen=bool(args[3] & _FASTOPEN))
+
+    def _sendmsg(self, call: Call, proc: Proc, name: str) -> None:
+        """Struct msghdr starts with msg_name (8 bytes) and msg_namelen (4); an array of struct mmsghdr is 64 apart."""
+        args = call.args
+        count, flags = (1, args[2]) if name == "sendmsg" else (min(args[2] & 0xFFFFFFFF, _MAX_MESSAGES), args[3])
+        seen: set[Address | None] = set()
+        for number in range(count):
+            pointer, length = struct.unpack("=QI", read(call.tid, args[1] + 64 * number, 12))
+            if not pointer and not flags & _FASTOPEN:
+                continue
+            address = read_address(call.tid, pointer, length) if pointer else None
+            if address not in seen:
+                seen.add(address)
+                self._emit(call, proc, "sendto", name, address, fastopen=bool(flags & _FASTOPEN))

@@ -1,0 +1,1 @@
+"""The composition root: wires sensors, journal, detectors, responses and reports into one episode."""

@@ -1,0 +1,173 @@
+"""The host program's side of an episode: ask a supervisor to run commands, and hear what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proctor.errors import ProctorError, SandboxError, UsageError
+from proctor.policy.load import digest
+from proctor.policy.records import Policy
+from proctor.sandbox import interpreter
+from proctor.sandbox.channel import pair, receive, send
+from proctor.sandbox.layout import HOME, plan
+from proctor.session.spec import EpisodeSpec, cache_folder, new_id, output_folder, state_folder
+
+__all__ = ["Client", "Launcher", "environment", "prepare"]
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
+
+
+def environment(
+    policy: Policy, commands: Sequence[interpreter.Command], caller: Mapping[str, str], episode: str
+) -> dict[str, str]:
+    """The agent's environment: minimal, plus what the policy passes on and sets."""
+    folders = [os.path.dirname(command.path) for command in commands]
+    extra = [folder for folder in dict.fromkeys(folders) if folder not in _PATH.split(":")]
+    home = HOME if policy.files.home == "fresh" else policy.files.home
+    values = {
+        "PATH": ":".join([*extra, _PATH, "/run/proctor/bin"]), "HOME": home, "LANG": "C.UTF-8", "SHELL": "/bin/sh", "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+        "USER": "agent", "LOGNAME": "agent", "PROCTOR_EPISODE": episode,
+    }  # fmt: skip
+    if any(endpoint.host not in {"localhost", "127.0.0.1", "::1"} for endpoint in policy.network.allow):
+        values |= {"HTTPS_PROXY": "http://127.0.0.1:3128", "https_proxy": "http://127.0.0.1:3128"}
+    values |= {name: caller[name] for name in policy.env.pass_ if name in caller}
+    return values | policy.env.set
+
+
+def _secrets(policy: Policy, caller: Mapping[str, str]) -> tuple[str, ...]:
+    """Values that the policy hands to the agent under a name that says secret: never stored."""
+    given = {name: caller[name] for name in policy.env.pass_ if name in caller} | policy.env.set
+    return tuple(value for name, value in given.items() if any(word in name.upper() for word in _SECRET_NAMES))
+
+
+def prepare(
+    policy: Policy,
+    commands: Sequence[interpreter.Command],
+    *,
+    out: str | None,
+    rules: Sequence[str],
+    caller: Mapping[str, str],
+) -> EpisodeSpec:
+    """Everything a supervisor needs, checked before anything runs.
+
+    Raises:
+        UsageError: the policy or the output folder cannot be used.
+    """
+    episode = policy.episode.id or new_id()
+    folder = output_folder(out, episode, policy)
+    readable = tuple(dict.fromkeys(path for command in commands for path in command.readable))
+    previous = os.umask(0o022)
+    os.umask(previous)
+    return EpisodeSpec(
+        episode=episode, out=str(folder), policy=policy, policy_digest=digest(policy), layout=plan(policy, readable), rules=tuple(rules),
+        keys=str(state_folder() / "keys"), cache=str(cache_folder()), secrets=_secrets(policy, caller), umask=previous,
+    )  # fmt: skip
+
+
+class Client:
+    """One episode's channel to its supervisor. ``on_news`` is called with every message as it comes."""
+
+    def __init__(self, channel: socket.socket, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+        self.channel = channel
+        self._on_news = on_news
+
+    def next(self) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            ProctorError: the supervisor failed, or ended without a word.
+        """
+        message, _, _ = receive(self.channel)
+        if message is None:
+            raise ProctorError("the supervisor ended without a verdict; its record verifies up to the last checkpoint")
+        if message["op"] == "failed":
+            cls = {"usage": UsageError, "sandbox": SandboxError}.get(message["kind"], ProctorError)
+            raise cls(message["error"])
+        self._on_news(message)
+        return message
+
+    def wait(self, op: str) -> dict[str, Any]:
+        """Take messages until one is ``op``, and return that. Raises as :meth:`next`."""
+        return self.wait_any(op)
+
+    def wait_any(self, *ops: str) -> dict[str, Any]:
+        """Take messages until one is among ``ops``, and return that. Raises as :meth:`next`."""
+        while (message := self.next())["op"] not in ops:
+            pass
+        return message
+
+    def run(
+        self,
+        command: interpreter.Command,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        step: str | None,
+        streams: tuple[int, int, int],
+    ) -> None:
+        """Ask for a command; its streams are given to the supervisor."""
+        send(
+            self.channel,
+            {"op": "run", "path": command.path, "argv": list(argv), "cwd": cwd, "env": dict(env), "step": step},
+            streams,
+        )  # fmt: skip
+
+    def tell(self, **message: Any) -> None:
+        """Send a request; one that comes too late is dropped."""
+        with contextlib.suppress(OSError):
+            send(self.channel, message)
+
+
+class Launcher:
+    """A warm launcher: a process that starts supervisors in a few milliseconds. Use it as a context manager."""
+
+    def __init__(self, *, rules: Sequence[str] = ()) -> None:
+        ours, theirs = pair()
+        self._channel = ours
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "proctor.session.launcher", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=_launcher_environment(),
+        )  # fmt: skip
+        theirs.close()
+        send(ours, {"op": "warm", "rules": list(rules), "cache": str(cache_folder())})
+        self.rules = tuple(rules)
+        answer, _, _ = receive(ours)
+        if answer is None or answer["op"] != "warm":
+            self.close()
+            raise ProctorError((answer or {}).get("error", "the launcher ended"))
+
+    def start(self, spec: EpisodeSpec, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> Client:
+        """Start an episode's supervisor."""
+        ours, theirs = pair()
+        send(self._channel, {"op": "episode", "spec": msgspec.to_builtins(spec)}, (theirs.fileno(),))
+        theirs.close()
+        return Client(ours, on_news)
+
+    def close(self) -> None:
+        """End the launcher; episodes that are running go on."""
+        self._channel.close()
+        self._process.wait()
+
+    def __enter__(self) -> Launcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _launcher_environment() -> dict[str, str]:
+    """The launcher finds this very package, wherever it was imported from."""
+    source = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH", "")
+    return dict(os.environ, PYTHONPATH=source + (os.pathsep + inherited if inherited else ""))

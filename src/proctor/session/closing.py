@@ -1,0 +1,88 @@
+"""The end of an episode: judge, close the journal, write ``verdict.json`` and ``report.md``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proctor import __version__
+from proctor.events import Event, kinds
+from proctor.findings import digest
+from proctor.journal.reader import read
+from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict, judge, not_observed, verdict_json
+
+if TYPE_CHECKING:
+    from proctor.session.supervisor import Supervisor
+
+__all__ = ["close", "evidence"]
+
+
+def close(supervisor: Supervisor) -> None:
+    """Judge the finished episode and write everything that is handed over; then tell the client.
+
+    Raises:
+        RecordError: the record could not be written.
+        OSError: the verdict or the report could not be written.
+    """
+    recorder, writer = supervisor.recorder, supervisor.writer
+    findings = supervisor.engine.findings()
+    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier="B")
+    status = supervisor.agent_status
+    code = status if status is not None and status >= 0 else None
+    signo = -status if status is not None and status < 0 else None
+    recorder.emit(
+        kinds.Close,
+        kinds.CloseData(
+            verdict=judged.verdict, score_effect=judged.score_effect, findings=len(findings), findings_digest=digest(findings),
+            agent_exit=code, agent_signal=signo, empty=supervisor.empty,
+        ),
+    )  # fmt: skip
+    recorder.checkpoint()
+    verdict = Verdict(
+        episode=supervisor.spec.episode, verdict=judged.verdict, score_effect=judged.score_effect, reasons=judged.reasons, tier="B",
+        agent_exit=code, agent_signal=signo, findings=tuple(findings),
+        responses=tuple(ResponseNote(action=r.action, finding=r.finding, limit=r.limit, reason=r.reason, event=seq) for seq, r in recorder.responses),
+        gaps=tuple(GapNote(of=gap.of, what=gap.what, event=seq) for seq, gap in recorder.gaps),
+        degraded=supervisor.degraded, leftover=recorder.leftover,
+        not_observed=not_observed(supervisor.rules.categories, findings),
+        journal=JournalNote(events=writer.count, head=writer.head),
+        proctor=Maker(version=__version__, policy_digest=supervisor.spec.policy_digest, rules_digest=supervisor.rules.digest),
+    )  # fmt: skip
+    writer.close()
+    out = Path(supervisor.spec.out)
+    _write(out / "verdict.json", verdict_json(verdict) + b"\n")
+    from proctor.reports import markdown  # the agent has ended: nobody waits for its import
+
+    _write(out / "report.md", markdown(verdict, read(out)).encode("utf-8", "replace"))
+    supervisor.tell(op="verdict")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(part, path)
+
+
+def evidence(directory: Path, verdict: Verdict) -> dict[int, Event]:
+    """The events that the verdict's findings, responses and gaps cite, by number: at most ten of each finding."""
+    wanted = {number for finding in verdict.findings for number in finding.events[:10]}
+    wanted |= {note.event for note in (*verdict.responses, *verdict.gaps)}
+    if not wanted:
+        return {}
+    last = max(wanted)
+    found: dict[int, Event] = {}
+    for event in read(directory):
+        if event.seq in wanted:
+            found[event.seq] = event
+        if event.seq >= last:
+            break
+    return found

@@ -1,0 +1,89 @@
+"""Applies the tables: findings and the state of the record in, verdict and score effect out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from proctor.findings import Finding
+from proctor.verdicts.tables import EFFECTS, EPISODES, WEIGHTS, Condition, ScoreEffect, Tier, VerdictName, Weight
+
+__all__ = ["Judgement", "judge", "not_observed", "weight"]
+
+_NAMES: dict[Condition, str] = {
+    "gap": "telemetry is known to be missing",
+    "not_empty": "the process tree was not seen empty",
+    "loss": "a sensor received more than it recorded",
+    "tier_d": "the sensor of tier D is unproven",
+}
+
+
+class Judgement(NamedTuple):
+    """Verdict, score effect, and a sentence for each: the row of the table that decided."""
+
+    verdict: VerdictName
+    score_effect: ScoreEffect
+    reasons: tuple[str, ...]
+
+
+def weight(finding: Finding) -> Weight:
+    """Return what ``finding`` counts as, by the first row of :data:`WEIGHTS` that fits.
+
+    Raises:
+        LookupError: no row fits, which the records' own values exclude.
+    """
+    for row in WEIGHTS:
+        if (
+            finding.category in (row.category or (finding.category,))
+            and finding.authorisation in (row.authorisation or (finding.authorisation,))
+            and finding.level in (row.level or (finding.level,))
+            and finding.grade in (row.grade or (finding.grade,))
+        ):
+            return row.weight
+    raise LookupError(f"no row for level {finding.level}, grade {finding.grade}")
+
+
+def judge(findings: Sequence[Finding], *, gaps: int, empty: bool, tier: Tier, lost: int = 0) -> Judgement:
+    """Return the judgement on an episode.
+
+    Args:
+        findings: all of them, whether they count or not.
+        gaps: how many ``gap`` events the record holds.
+        empty: the process tree was seen empty before the record was closed.
+        tier: the sandbox's tier.
+        lost: events that sensors received and did not record.
+    """
+    weights = [weight(finding) for finding in findings]
+    counted = [finding for finding, weighs in zip(findings, weights, strict=True) if weighs == "violation"]
+    states: dict[Condition, bool] = {
+        "violation": bool(counted),
+        "gap": gaps > 0,
+        "not_empty": not empty,
+        "loss": lost > 0,
+        "tier_d": tier == "D",
+        "suspect": "suspect" in weights,
+    }
+    states["nothing"] = not any(states.values())
+    row = next(row for row in EPISODES if any(states[condition] for condition in row.holds))
+    because = "; ".join(_NAMES[name] for name in row.holds if name in _NAMES and states[name])
+    why = row.why if not because else f"{row.why.removesuffix('.')}: {because}."
+    effect = next(
+        effect
+        for effect in EFFECTS
+        if effect.verdict == row.verdict
+        and (not effect.family or any(_fits(f, effect.family, effect.outcome) for f in counted))
+    )
+    return Judgement(row.verdict, effect.effect, (why, effect.why))
+
+
+def _fits(finding: Finding, families: tuple[str, ...], outcomes: tuple[str, ...]) -> bool:
+    return finding.category.partition(".")[0] in families and finding.outcome in outcomes
+
+
+def not_observed(categories: Iterable[str], findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Return, sorted, the ``categories`` that were looked for and have no finding.
+
+    Not observed is all that it says: what the rules look for is less than what can be done.
+    """
+    found = {finding.category for finding in findings}
+    return tuple(sorted(set(categories) - found))
