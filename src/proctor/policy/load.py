@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,8 +30,10 @@ from proctor.policy.records import (
     Responses,
 )
 from proctor.policy.scope import Below, endpoint, parse
-from proctor.policy.source import Source, Table
 from proctor.policy.taxonomy import CATEGORIES, FAMILIES
+
+if TYPE_CHECKING:
+    from proctor.policy.source import Table
 
 __all__ = ["default", "digest", "from_dict", "load", "to_dict"]
 
@@ -65,6 +67,9 @@ def load(path: str | os.PathLike[str], workspace: str | os.PathLike[str]) -> Pol
     Raises:
         PolicyError: the file cannot be read or anything in it is wrong; ``str()`` is one line naming file and line.
     """
+    # the patterns of a TOML reader, a few ms that a run without a policy file does not spend
+    from proctor.policy.source import Source
+
     here = _workspace(workspace)
     source = Source.read(os.fspath(path))
     root = source.table({"episode", "files", "network", "env", "resources", "responses", "authorise"})

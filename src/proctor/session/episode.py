@@ -194,7 +194,7 @@ class Episode:
                     if message["op"] == "ended":
                         ended, status = True, message["status"]
                     elif message["op"] == "verdict":
-                        self._keep(message)
+                        self._keep()
                         return None
                 elif chunk := os.read(fd, 1 << 16):
                     outputs[fd] += chunk[: max(0, limit - len(outputs[fd]))]
@@ -215,19 +215,21 @@ class Episode:
         if client is None:
             return
         try:
-            self._keep(client.wait("verdict"))
+            client.wait("verdict")
+            self._keep()
         finally:
             with contextlib.suppress(OSError):
                 client.channel.close()
             self._client = None
             self._end_launcher()
 
-    def _keep(self, message: dict[str, object]) -> None:
+    def _keep(self) -> None:
         import msgspec  # with the record types below, only once an episode ends
 
         from proctor.verdicts import Verdict as Record
 
-        self.verdict = msgspec.convert(message["verdict"], Record)
+        # From the record, not from a message: a verdict has no bound that a packet keeps.
+        self.verdict = msgspec.json.decode((Path(self._spec.out) / "verdict.json").read_bytes(), type=Record)
         if self._client is not None:
             self._client.channel.close()
             self._client = None

@@ -1,16 +1,72 @@
-"""Which process holds the inner end of a connection to the gateway."""
+"""The supervisor's side of the gateway: has its flows recorded, names their process, and ends with it."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 
+from proctor.events import kinds
+from proctor.gateway.relay import serve
+from proctor.policy.records import Endpoint
+from proctor.sandbox.channel import pair, receive, send
 from proctor.sensors.processes import Proc, Processes
+from proctor.session.loop import Loop
+from proctor.session.recorder import Recorder
+from proctor.session.tree import kill_child
 
-__all__ = ["flow_owner"]
+__all__ = ["Gateway", "flow_owner"]
+
+
+class Gateway:
+    """A gateway process. When it ends the network is closed, and the record has a gap."""
+
+    def __init__(
+        self, listeners: Sequence[tuple[socket.socket, tuple[str, int]]], allow: Sequence[Endpoint], loop: Loop, recorder: Recorder,
+        processes: Processes,
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._recorder = recorder
+        self._processes = processes
+        self._closing = False
+        self._channel, theirs = pair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            loop.close()
+            self._channel.close()
+            serve(theirs, listeners, allow)
+        theirs.close()
+        for listener, _ in listeners:
+            listener.close()
+        loop.register(self._channel.fileno(), self._on_message)
+
+    def _on_message(self, _: int) -> None:
+        message, _fds, _pid = receive(self._channel)
+        if message is None:
+            self._loop.unregister(self._channel.fileno())
+            if not self._closing:
+                what = "the gateway ended; the network is closed from here on"
+                self._recorder.emit(kinds.Gap, kinds.GapData(of="gateway", what=what))
+            return
+        data = kinds.FlowData(
+            flow=message["flow"], phase=message["phase"], asked=message["asked"], address=message.get("address"),
+            port=message.get("port"), reason=message.get("reason"), sent_bytes=message.get("sent", 0),
+            received_bytes=message.get("received", 0),
+        )  # fmt: skip
+        proc = flow_owner(self._processes, message["peer"]) if message["phase"] != "close" else None
+        self._recorder.emit(kinds.Flow, data, proc=proc)
+        if self._recorder.decision == "go_on":
+            send(self._channel, {"op": "recorded"})
+
+    def close(self) -> None:
+        """End it; what it relays ends with it."""
+        self._closing = True
+        kill_child(self._pid)
+        self._loop.unregister(self._channel.fileno())
 
 
 def _inode(pid: int, port: int) -> str | None:
-    """The socket whose local port is ``port``, in the network of process ``pid`` (/proc/PID/net/tcp, proc_pid_net(5))."""
+    """The socket with a local port, in the network of process ``pid`` (/proc/PID/net/tcp, proc_pid_net(5))."""
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/{pid}/net/{name}", encoding="ascii") as file:

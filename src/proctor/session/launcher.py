@@ -89,6 +89,8 @@ def fork_supervisor(spec: EpisodeSpec, client: socket.socket) -> int:
     pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
+        # The supervisor waits for its own children; where SIGCHLD is ignored the kernel takes them away.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         os.dup2(client.detach(), _CLIENT, inheritable=False)
         os.closerange(3, _CLIENT)

@@ -1,0 +1,221 @@
+"""The episode's commands, from the request to run one to the digests of its streams."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from proctor.errors import SandboxError
+from proctor.events import kinds
+from proctor.sandbox import child, stdio
+from proctor.sandbox.cgroups import Cgroup
+from proctor.sandbox.channel import pair, receive, send
+from proctor.sensors import notify
+from proctor.sensors.kernel import KernelSensor
+from proctor.sensors.memory import Gone
+from proctor.sensors.resources import Resources
+from proctor.sensors.steps import Origin, Steps
+from proctor.session.limits import Limits
+from proctor.session.loop import Loop
+from proctor.session.recorder import Recorder
+from proctor.session.tree import kill_child
+
+__all__ = ["Command", "Commands"]
+
+_MAX_ARGS = 64
+
+
+@dataclass(slots=True)
+class Command:
+    """One command: its number, the socket it starts by, and what became of it."""
+
+    id: int
+    argv: tuple[str, ...]
+    step: str | None
+    sync: socket.socket
+    relay: stdio.Relay
+    inside: int | None = None
+    status: int | None = None
+    ended: bool = False
+    reported: bool = False
+
+
+class Commands:
+    """Starts commands through the sandbox's first process and follows each to its end.
+
+    Args:
+        control: the channel to the sandbox's first process.
+        listen: called with the listener of each command's filter.
+        tell: sends news to the client.
+    """
+
+    def __init__(
+        self, control: socket.socket, loop: Loop, recorder: Recorder, steps: Steps, sensor: KernelSensor, resources: Resources,
+        limits: Limits, group: Cgroup | None, umask: int, listen: Callable[[int], None], tell: Callable[..., None],
+    ) -> None:  # fmt: skip
+        self._control = control
+        self._loop = loop
+        self._recorder = recorder
+        self._steps = steps
+        self._sensor = sensor
+        self._resources = resources
+        self._limits = limits
+        self._group = group
+        self._umask = umask
+        self._listen = listen
+        self._tell = tell
+        self._all: dict[int, Command] = {}
+        self.signals_repeat = False
+        """This kernel may repeat a call, and its event, that a signal interrupted (before Linux 5.19)."""
+        loop.register(control.fileno(), self._on_control)
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    @property
+    def first(self) -> Command | None:
+        """The episode's first command."""
+        return next(iter(self._all.values()), None)
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether nothing that was asked for is still running."""
+        return all(command.ended for command in self._all.values())
+
+    @property
+    def unreported(self) -> list[Command]:
+        """Commands whose streams are still being passed through."""
+        return [command for command in self._all.values() if not command.reported]
+
+    @property
+    def last_status(self) -> int | None:
+        """Status of the last command as os.waitstatus_to_exitcode gives it; None where none ran to its end."""
+        return next(reversed(self._all.values())).status if self._all else None
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def run(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Start what the client asked for; its descriptors are the streams."""
+        step, argv = message.get("step"), tuple(message["argv"])
+        if step is not None:
+            self._steps.begin(step)
+            self._recorder.emit(kinds.Step, kinds.StepData(op="begin", id=step, argv=argv[:_MAX_ARGS]))
+        if not self._all:
+            self._limits.start()
+        relay = stdio.start(*fds[:3])
+        for fd in fds:
+            os.close(fd)
+        ours, theirs = pair()
+        spawn = child.Spawn(
+            path=message["path"], argv=argv, env=message["env"], cwd=message["cwd"], limits=self._limits.of_a_process(),
+            umask=self._umask,
+        )  # fmt: skip
+        command = Command(len(self._all) + 1, argv, step, ours, relay)
+        self._all[command.id] = command
+        request = {"op": "spawn", "id": command.id, "spawn": asdict(spawn)}
+        send(self._control, request, (*relay.command_fds, theirs.fileno()))
+        theirs.close()
+        for fd in relay.command_fds:
+            os.close(fd)
+        self._loop.register(ours.fileno(), lambda _: self._on_sync(command))
+        self._loop.register(relay.reports.fileno(), lambda _: self._on_report(command))
+
+    def _on_sync(self, command: Command) -> None:
+        """News of a command that is starting: its listener, an error, or (at the end) that it was executed."""
+        data, ancillary, _, _ = command.sync.recvmsg(4096, 256, socket.MSG_CMSG_CLOEXEC)
+        if data[:1] in {b"K", b"N"}:
+            self.signals_repeat = self.signals_repeat or data[:1] == b"N"
+            known = {kind: int.from_bytes(payload[:4], "little") for _, kind, payload in ancillary}
+            self._confined(command, known[socket.SCM_CREDENTIALS], known[socket.SCM_RIGHTS])
+            return
+        self._loop.unregister(command.sync.fileno())
+        command.sync.close()
+        if data[:1] == b"E":
+            why = data[1:].decode("utf-8", "replace")
+            self._tell(op="failed", kind="usage", error=f"command {command.argv[0]!r} could not be started: {why}")
+            return
+        self._tell(op="started", id=command.id)
+
+    def _confined(self, command: Command, pid: int, listener: int) -> None:
+        """The command waits, confined, to be let go: from here on nothing it does goes unrecorded."""
+        notify.wake_in_place(listener)
+        origin = Origin(command.step, "lineage") if command.step is not None else None
+        if self._group is not None:
+            group = self._group
+            if command.step is not None:
+                group = self._group.step(command.id)
+                self._resources.groups[command.step] = group.folder
+                origin = Origin(command.step, "cgroup")
+            group.add(pid)
+        try:
+            self._sensor.add(pid, "root", origin=origin)
+        except Gone:
+            os.close(listener)
+            return
+        self._listen(listener)
+        command.sync.send(b"g")
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def _on_control(self, _: int) -> None:
+        message, _fds, _pid = receive(self._control)
+        if message is None:
+            self._loop.unregister(self._control.fileno())
+        elif message["op"] == "started":
+            self._all[message["id"]].inside = message["pid"]
+        elif message["op"] == "ended":
+            pid = message["pid"]
+            command = next(one for one in self._all.values() if one.inside == pid and not one.ended)
+            self._ended(command, message["status"])
+        elif message["op"] == "failed":
+            raise SandboxError(f"the sandbox's first process failed: {message['error']}")
+
+    def _ended(self, command: Command, status: int) -> None:
+        command.status, command.ended = status, True
+        if command.step is not None:
+            self._steps.end(command.step)
+            code, signo = (status, None) if status >= 0 else (None, -status)
+            self._recorder.emit(kinds.Step, kinds.StepData(op="end", id=command.step, exit_code=code, signal=signo))
+        self._tell(op="ended", id=command.id, status=status)
+
+    def end_all(self) -> None:
+        """The tree is dead: so is every command that did not end by itself."""
+        for command in self._all.values():
+            if not command.ended:
+                self._ended(command, -signal.SIGKILL)
+
+    def _on_report(self, command: Command) -> None:
+        """The relay's digests and excerpts, once every writer to the streams is gone."""
+        data = b""
+        while chunk := command.relay.reports.recv(1 << 16):
+            data += chunk
+        self._loop.unregister(command.relay.reports.fileno())
+        command.relay.reports.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(command.relay.pid, 0)
+        command.reported = True
+        if not data:
+            self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what="the standard streams' digests were lost"))
+            return
+        for stream in json.loads(data):
+            head, tail = (base64.b64decode(stream[part]) for part in ("head", "tail"))
+            first, last = self._recorder.redactor.excerpt(head, tail, stream["bytes"])
+            name, size, digest = stream["stream"], stream["bytes"], stream["digest"]
+            output = kinds.OutputData(stream=name, bytes=size, digest=digest, head=first, tail=last)
+            self._recorder.emit(kinds.Output, output)
+        self._tell(op="output", id=command.id)
+
+    def give_up_streams(self) -> None:
+        """Nobody takes the output: leave it, and say so."""
+        for command in self.unreported:
+            self._loop.unregister(command.relay.reports.fileno())
+            kill_child(command.relay.pid)
+            command.reported = True
+            what = "a standard stream's reader did not take its output in time; its digest is missing"
+            self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))

@@ -1,0 +1,133 @@
+"""What the supervisor knows of the sandbox's process tree as a whole: its first processes, and whether it is empty."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from proctor.events import kinds
+from proctor.findings import Finding
+from proctor.policy.records import Policy
+from proctor.responses import tree
+from proctor.responses.decide import decide
+from proctor.session.recorder import Recorder
+
+__all__ = ["Tree", "kill_child"]
+
+_MAX_NAMED = 1000
+
+
+class Tree:
+    """Freezes, thaws and ends the sandbox, and answers findings by the policy.
+
+    Args:
+        init, outer: pids of the first process inside and of the one that waits for it outside.
+        outer_pidfd: becomes readable once nothing is left inside.
+        tell: sends news to the client.
+
+    Attributes:
+        empty: nothing is left inside.
+        on_thaw: called after a thaw, before the held calls are answered.
+    """
+
+    def __init__(
+        self, init: int, outer: int, outer_pidfd: int, policy: Policy, recorder: Recorder, tell: Callable[..., None]
+    ) -> None:
+        self.init = init
+        self.outer = outer
+        self.outer_pidfd = outer_pidfd
+        self._init_pidfd = os.pidfd_open(init)
+        self._policy = policy
+        self._recorder = recorder
+        self._tell = tell
+        self._answered: set[str] = set()
+        self.empty = False
+        self.on_thaw: Callable[[], None] = lambda: None
+
+    def respond(self, finding: Finding) -> None:
+        """Do what the policy says about a finding, once; on return it has taken effect."""
+        if finding.id in self._answered:
+            return
+        self._answered.add(finding.id)
+        self._tell(
+            op="finding", rule=finding.rule, outcome=finding.outcome, authorisation=finding.authorisation,
+            step=finding.step, summary=finding.summary,
+        )  # fmt: skip
+        action = decide(finding, self._policy)
+        if self._recorder.decision != "go_on":
+            return
+        if action == "freeze":
+            self.freeze(finding.id, finding.rule)
+        elif action == "kill":
+            self.end(finding.rule, finding=finding.id)
+
+    def members(self) -> list[int]:
+        """Every process inside but the first."""
+        return tree.members(self.init)
+
+    def freeze(self, finding: str | None, reason: str) -> None:
+        """Stop every process; end them where they cannot be stopped."""
+        try:
+            stopped = tree.freeze(self.init)
+        except TimeoutError as error:
+            self.end(f"{reason}; it could not be frozen: {error}", finding=finding)
+            return
+        self._recorder.decision = "hold"
+        self._record("freeze", stopped, finding=finding, reason=reason)
+        self._tell(op="frozen", reason=reason)
+
+    def thaw(self) -> None:
+        """Let every process continue."""
+        self._recorder.decision = "go_on"
+        going = tree.thaw(self.init)
+        self._record("thaw", going, reason="asked for with proctor thaw")
+        self.on_thaw()
+        self._tell(op="thawed")
+
+    def end(self, reason: str, *, finding: str | None = None, limit: str | None = None) -> None:
+        """Kill every process; recorded once nothing is left. Ending again does nothing."""
+        if self._recorder.decision == "kill":
+            return
+        self._recorder.decision = "kill"
+        alive = tree.members(self.init)
+        self.kill()
+        self._record("kill", alive, finding=finding, limit=limit, reason=reason)
+
+    def kill(self) -> None:
+        """Kill without recording a response; processes that do not end are a gap."""
+        if self.empty:
+            return
+        self.empty = tree.kill(self._init_pidfd, self.outer_pidfd)
+        if not self.empty:
+            what = "processes of the sandbox did not end when killed"
+            self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
+
+    def abandon(self) -> None:
+        """Kill, whatever state the record is in."""
+        if not self.empty:
+            self.empty = tree.kill(self._init_pidfd, self.outer_pidfd)
+
+    def stop(self) -> None:
+        """Stop every process, as far as that goes, without a response: so that nothing starts while they are listed."""
+        with contextlib.suppress(TimeoutError):
+            tree.freeze(self.init)
+
+    def reap(self) -> None:
+        """Collect the outer process, once the tree is empty."""
+        if self.empty:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.outer, 0)
+
+    def _record(self, action: str, processes: list[int], **known: str | None) -> None:
+        data = kinds.ResponseData(action=action, processes=tuple(processes[:_MAX_NAMED]), **known)  # type: ignore[arg-type]
+        self._recorder.emit(kinds.Response, data)
+
+
+def kill_child(pid: int) -> None:
+    """Kill a child process of Proctor's own and collect it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
