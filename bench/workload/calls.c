@@ -239,7 +239,7 @@ static int touch(const char *path, const char *shared) {
     return fd < 0;
 }
 
-static int busy(const char *shared) {
+static _Noreturn void busy(const char *shared) {
     volatile uint64_t *board = share(shared);
     prepare(1);
     for (int i = 0;; i++) {
@@ -279,7 +279,7 @@ int main(int argc, char **argv) {
     if (argc == 7 && !strcmp(command, "storm")) return storm(atoi(argv[2]), argv + 3);
     if (argc == 4 && !strcmp(command, "paced")) return paced(argv[2], atoi(argv[3]));
     if (argc == 4 && !strcmp(command, "touch")) return touch(argv[2], argv[3]);
-    if (argc == 3 && !strcmp(command, "busy")) return busy(argv[2]);
+    if (argc == 3 && !strcmp(command, "busy")) busy(argv[2]);
     if (argc == 3 && !strcmp(command, "flood")) return flood(strtoull(argv[2], NULL, 10));
     if (argc == 3) return timed(command, atoi(argv[2]));
     fprintf(stderr, "calls: wrong use; see the head of calls.c\n");

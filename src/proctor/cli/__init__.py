@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 __all__ = ["main"]
@@ -10,11 +11,15 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (by default the process's own) and return its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    supervisor = _early_supervisor() if words[:1] == ["run"] else None
     from proctor.cli.parser import parse  # each command imports only what it needs
     from proctor.errors import ProctorError, UsageError
 
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
+        arguments = parse(words)
+        if supervisor is not None:
+            arguments.supervisor_pid, arguments.supervisor = supervisor
         status: int = arguments.command(arguments)
         sys.stdout.flush()
     except UsageError as error:
@@ -30,3 +35,15 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     return status
+
+
+def _early_supervisor() -> tuple[int, socket.socket]:
+    """Fork the supervisor before anything else, so that it imports what it needs while the arguments are read."""
+    from proctor.session.launcher import fork_supervisor
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    pid = fork_supervisor(theirs, cold=True)
+    theirs.close()
+    return pid, ours

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proctor.errors import UsageError
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
-from proctor.sandbox.channel import pair
 from proctor.session.client import Client, environment, prepare
-from proctor.session.launcher import fork_supervisor
 
 if TYPE_CHECKING:
     from proctor.session.spec import EpisodeSpec
@@ -31,10 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
     spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ)
-    ours, theirs = pair()
-    supervisor = fork_supervisor(spec, theirs)
-    theirs.close()
-    client = Client(ours, _narrator(arguments, spec))
+    client = Client(arguments.supervisor, _narrator(arguments, spec))
+    client.open(spec)
     _forward_signals(client)
     client.wait("ready")
     stdout = 2 if arguments.json else 1
@@ -44,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if client.wait_any("ended", "verdict")["op"] == "ended":
         client.tell(op="close")
         client.wait("verdict")
-    os.waitpid(supervisor, 0)
+    os.waitpid(arguments.supervisor_pid, 0)
     return _tell(arguments, spec)
 
 

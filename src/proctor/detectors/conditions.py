@@ -94,6 +94,7 @@ def _text(field: str, value: SigmaString, *, cased: bool) -> Node:
         op = {(True, True): "contains", (True, False): "startswith", (False, True): "endswith"}.get((starts, ends), "equals")
         return Match(field, op, plain if cased else plain.lower(), cased)  # type: ignore[arg-type]
     pattern = "".join(
-        re.escape(part if cased else part.lower()) if isinstance(part, str) else ".*" if part is many else "." for part in parts
+        re.sub(r"([\\*?])", r"\\\1", part if cased else part.lower()) if isinstance(part, str) else "*" if part is many else "?"
+        for part in parts
     )
-    return Match(field, "pattern", f"(?s:{pattern})\\Z", cased)
+    return Match(field, "wildcard", pattern, cased)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.detectors.fields import FIELDS, LOGSOURCES, Value
-from proctor.detectors.matching import Test, predicate
+from proctor.detectors.matching import Facts, Test, predicate
 from proctor.detectors.rules import Correlation, Rule, RuleSet
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
@@ -86,7 +86,7 @@ class Engine:
         source = LOGSOURCES[rule.logsource]
         for kind in source.kinds:
             if rule.condition is not None:
-                test = _both(source.only, predicate(rule.condition, kind))
+                test = _both(source.only, predicate(rule.condition))
                 self._by_type.setdefault(KINDS[kind], []).append((test, rule))
 
     def feed(self, event: Event) -> list[Finding]:
@@ -94,9 +94,13 @@ class Engine:
         kind = type(event)
         if kind is Result or kind is ExecResult:
             return self._result(event)
+        tests = self._by_type.get(kind)
+        if tests is None:
+            return []
         found: list[_Hit] = []
-        for test, rule in self._by_type.get(kind, ()):
-            if test(event):
+        facts = Facts(event, FIELDS[str(kind.__struct_config__.tag)])
+        for test, rule in tests:
+            if test(facts):
                 if not rule.silent:
                     found.append(self._hit(rule, (), event))
                 for correlation in self._correlations.get(rule.name, ()):
@@ -205,8 +209,8 @@ class Engine:
         return [hit] if hit is not None else []
 
 
-def _both(first: Test, second: Test) -> Test:
-    return lambda event: first(event) and second(event)
+def _both(only: Callable[[Any], bool], test: Test) -> Test:
+    return lambda facts: only(facts.event) and test(facts)
 
 
 def _reached(correlation: Correlation, window: deque[_Seen]) -> bool:

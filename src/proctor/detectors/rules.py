@@ -10,8 +10,9 @@ from proctor.findings import Level
 
 __all__ = ["And", "Correlation", "Match", "Node", "Not", "Op", "Or", "Rule", "RuleSet", "Unevaluable"]
 
-Op = Literal["equals", "contains", "startswith", "endswith", "pattern", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "null"]
-"""How a field is compared. Texts are lower-case unless ``cased``; ``pattern`` and ``re`` are regular expressions."""
+Op = Literal["equals", "contains", "startswith", "endswith", "wildcard", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "null"]
+"""How a field is compared. Texts are lower-case unless ``cased``; ``wildcard`` has ``*`` and ``?``, ``re`` is a regular
+expression, looked for anywhere."""
 
 
 class Match(Struct, frozen=True, tag="match"):
@@ -51,7 +52,7 @@ class Correlation(Struct, frozen=True, kw_only=True):
     bases: tuple[str, ...]
     group_by: tuple[str, ...] = ()
     timespan_ns: int
-    op: Literal["lt", "lte", "gt", "gte", "eq"]
+    op: Literal["gt", "gte"]
     count: int
     field: str | None = None
 

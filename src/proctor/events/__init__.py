@@ -6,38 +6,42 @@ union :data:`AnyEvent`. Fields at their default are left out of the encoding: ab
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from proctor.events.envelope import VERSION, Attribution, Event, Sensor, Truth
-from proctor.events.kinds import (
-    KINDS,
-    AnyEvent,
-    Capabilities,
-    Checkpoint,
-    Clone,
-    Close,
-    Exec,
-    ExecResult,
-    Exit,
-    File,
-    Flow,
-    Gap,
-    Heartbeat,
-    Leftover,
-    Mark,
-    Net,
-    Open,
-    Output,
-    Process,
-    ProcessControl,
-    Read,
-    Refused,
-    Response,
-    Result,
-    Signal,
-    Step,
-    Usage,
-    decode,
-    encode,
-)
+
+if TYPE_CHECKING:
+    from proctor.events.kinds import (
+        KINDS,
+        AnyEvent,
+        Capabilities,
+        Checkpoint,
+        Clone,
+        Close,
+        Exec,
+        ExecResult,
+        Exit,
+        File,
+        Flow,
+        Gap,
+        Heartbeat,
+        Leftover,
+        Mark,
+        Net,
+        Open,
+        Output,
+        Process,
+        ProcessControl,
+        Read,
+        Refused,
+        Response,
+        Result,
+        Signal,
+        Step,
+        Usage,
+        decode,
+        encode,
+    )
 
 __all__ = [
     "KINDS",
@@ -75,3 +79,12 @@ __all__ = [
     "decode",
     "encode",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's names have any type
+    """Make the kinds when the first is asked for: 25 ms that a policy's reader need not wait for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'proctor.events' has no attribute {name!r}")
+    from proctor.events import kinds
+
+    return getattr(kinds, name)

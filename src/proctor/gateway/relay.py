@@ -9,7 +9,6 @@ connected at all: its channel's end is the gateway's end.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import signal
 import socket
@@ -17,33 +16,16 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from proctor.gateway.addresses import PROXY
 from proctor.policy.records import Endpoint
 from proctor.sandbox import linux
 from proctor.sandbox.channel import receive, send
 
-__all__ = ["PROXY", "inside_addresses", "serve"]
+__all__ = ["serve"]
 
-PROXY = ("127.0.0.1", 3128)
 _HEAD_LIMIT = 8192
 _CONNECT_SECONDS = 10.0
 _CHUNK = 1 << 16
-
-
-def inside_addresses(allow: Sequence[Endpoint]) -> list[tuple[str, int]]:
-    """The addresses to listen on inside: each allowed loopback address, and the proxy where there is anything else."""
-    addresses: list[tuple[str, int]] = []
-    proxied = False
-    for endpoint in allow:
-        host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
-        try:
-            loopback = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        if loopback:
-            addresses.append((host, endpoint.port))
-        else:
-            proxied = True
-    return [*dict.fromkeys(addresses), *([PROXY] if proxied else [])]
 
 
 class _Gateway:

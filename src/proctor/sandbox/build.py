@@ -10,7 +10,7 @@ import socket
 from proctor.sandbox import linux
 from proctor.sandbox.layout import DEVICES, MARK_SOCKET, SYSTEM, Layout, Mask
 
-__all__ = ["DECOY", "enter_namespaces", "make_root", "ruleset"]
+__all__ = ["DECOY", "Root", "enter_namespaces", "finish", "ruleset"]
 
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108 - a folder to stage mounts on, in a namespace of our own
 _OLD = "/.old"
@@ -40,8 +40,8 @@ def enter_namespaces(uid: int, gid: int) -> None:
     linux.loopback_up()
 
 
-class _Root:
-    """The new root while the old one is still there to bind from."""
+class Root:
+    """The new root, with what every sandbox shows, while the old one is still there to bind from."""
 
     def __init__(self) -> None:
         base = next(path for path in _BASES if os.path.isdir(path))
@@ -52,6 +52,10 @@ class _Root:
         linux.pivot_root(base, base + _OLD)
         os.chdir("/")
         linux.mount(_NEW, _NEW, None, linux.MS_BIND)
+        _system(self)
+        self.tmpfs("/tmp", "1777")  # noqa: S108 - the sandbox's own
+        _proc(self)
+        _dev(self)
 
     @staticmethod
     def at(path: str) -> str:
@@ -93,7 +97,7 @@ class _Root:
         os.chdir("/")
 
 
-def _system(root: _Root) -> None:
+def _system(root: Root) -> None:
     for path in SYSTEM:
         if os.path.islink(_OLD + path):
             os.symlink(os.readlink(_OLD + path), root.at(path))
@@ -103,7 +107,7 @@ def _system(root: _Root) -> None:
     root.text("/etc/hosts", "127.0.0.1 localhost proctor\n::1 localhost\n")
 
 
-def _proc(root: _Root) -> None:
+def _proc(root: Root) -> None:
     root.folder("/proc")
     linux.mount("proc", root.at("/proc"), "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     # Where root runs the sandbox its user id still owns these on the host.
@@ -114,7 +118,7 @@ def _proc(root: _Root) -> None:
             linux.mount_setattr(target, linux.MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def _dev(root: _Root) -> None:
+def _dev(root: Root) -> None:
     root.tmpfs("/dev", "755")
     for name in DEVICES:
         if os.path.exists(f"{_OLD}/dev/{name}"):
@@ -130,7 +134,7 @@ def _dev(root: _Root) -> None:
         os.symlink(f"/proc/self/{target}", root.at(f"/dev/{name}"))
 
 
-def _mask(root: _Root, mask: Mask, token: str, number: int) -> None:
+def _mask(root: Root, mask: Mask, token: str, number: int) -> None:
     """Cover a path by decoys that live on a file system which nothing else refers to."""
     target = root.at(mask.path)
     if not os.path.lexists(target) or os.path.islink(target):
@@ -148,19 +152,15 @@ def _mask(root: _Root, mask: Mask, token: str, number: int) -> None:
     linux.mount_setattr(target, linux.MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def make_root(layout: Layout, mark_program: bytes) -> tuple[socket.socket, str]:
-    """Build the root that ``layout`` describes and move into it.
+def finish(root: Root, layout: Layout, mark_program: bytes) -> tuple[socket.socket, str]:
+    """Add what ``layout`` asks for and move into the root.
 
-    ``mark_program`` becomes /run/proctor/bin/proctor. Returns the listening marker socket, and the token that every decoy of this episode holds.
+    ``mark_program`` becomes /run/proctor/bin/proctor. Returns the listening marker socket, and the token that every
+    decoy of this episode holds.
 
     Raises:
         OSError: naming the mount that failed.
     """
-    root = _Root()
-    _system(root)
-    root.tmpfs("/tmp", "1777")  # noqa: S108 - the sandbox's own
-    _proc(root)
-    _dev(root)
     if layout.home == "/home/agent":
         root.tmpfs(layout.home, "700")
     for mount in layout.mounts:

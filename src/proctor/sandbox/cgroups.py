@@ -1,7 +1,7 @@
 """A cgroup (version 2) for the episode and one for each of its steps, where this user may make them.
 
-They name a process's step whatever it does, freeze and kill at once, and limit what their controllers cover. Without
-them lineage, signals and sampling do the same, less strictly.
+They name a process's step whatever it does, and limit what their controllers cover. Without them lineage and sampling
+do the same, less strictly.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Cgroup:
         folder.mkdir()
         return Cgroup(folder)
 
-    def add(self, pid: int) -> None:
-        """Move a process in; what it starts from then on is in as well."""
-        (self.folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    def open(self) -> int:
+        """A descriptor of the folder, for a process to be started in it."""
+        return os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def limit(self, *, memory_bytes: int | None, processes: int) -> set[str]:
         """Set hard limits; return which of ``memory`` and ``processes`` this kernel enforces here."""
@@ -59,14 +59,6 @@ class Cgroup:
                 (self.folder / "pids.max").write_text(str(processes), encoding="ascii")
                 got.add("processes")
         return got
-
-    def freeze(self, *, on: bool) -> None:
-        """Stop or continue every process inside. Returns before all of them have stopped: see :meth:`frozen`."""
-        (self.folder / "cgroup.freeze").write_text("1" if on else "0", encoding="ascii")
-
-    def frozen(self) -> bool:
-        """Whether every process inside has stopped."""
-        return "frozen 1" in (self.folder / "cgroup.events").read_text(encoding="ascii")
 
     def remove(self) -> None:
         """Remove it and its steps. Only works once it is empty."""

@@ -22,17 +22,19 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NoReturn
 
-from proctor.sandbox import build, filter, linux
+from proctor.sandbox import build, linux, syscalls
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import Layout
 
-__all__ = ["GATEWAY_PROXY", "Spawn", "start"]
+__all__ = ["Sandbox", "Spawn", "start"]
 
-GATEWAY_PROXY = ("127.0.0.1", 3128)
 _HIGH = 256
+_WITH_CGROUP = 5
+"""Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,37 @@ class Spawn:
     umask: int
 
 
-def start(layout: Layout, ports: Sequence[tuple[str, int]], mark_program: bytes) -> tuple[int, int, socket.socket]:
-    """Fork the outer process; return its pid, its pidfd and the control channel to the first process inside.
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox that is being built: its outer process, and the channel to the first process inside."""
 
-    ``ports`` are addresses to listen on inside, whose sockets come out with the ``ready`` message.
-    """
+    outer: int
+    outer_pidfd: int
+    control: socket.socket
+
+    def build(self, layout: Layout, ports: Sequence[tuple[str, int]]) -> None:
+        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside."""
+        mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
+        send(self.control, {"op": "build", "layout": asdict(layout), "ports": list(ports), "mark": mark_program})
+
+    def kill(self) -> None:
+        """End it before it was used."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.outer, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.outer, 0)
+
+
+def start() -> Sandbox:
+    """Fork the sandbox's processes: they enter their namespaces, and wait to be told what to build."""
     ours, theirs = pair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _outer(theirs, layout, ports, parent, mark_program)
+        _outer(theirs, parent)
     theirs.close()
-    return pid, os.pidfd_open(pid), ours
+    return Sandbox(pid, os.pidfd_open(pid), ours)
 
 
 def _fail(control: socket.socket, error: BaseException) -> NoReturn:
@@ -68,16 +88,14 @@ def _fail(control: socket.socket, error: BaseException) -> NoReturn:
     os._exit(126)
 
 
-def _outer(
-    control: socket.socket, layout: Layout, ports: Sequence[tuple[str, int]], parent: int, mark_program: bytes
-) -> NoReturn:
+def _outer(control: socket.socket, parent: int) -> NoReturn:
     try:
         linux.set_parent_death_signal(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(125)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
+        for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(signo, signal.SIG_DFL)
         linux.set_name("proctor-outer")
         keep = control.fileno()
         os.closerange(3, keep)
@@ -86,15 +104,12 @@ def _outer(
         for number in (0, 1, 2):
             os.dup2(null, number)
         build.enter_namespaces(os.getuid(), os.getgid())
-        listeners = [_listen(address) for address in ports]
         inner = os.fork()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         _fail(control, error)
     if inner == 0:
-        _init(control, listeners, layout, mark_program)
+        _init(control)
     control.close()
-    for listener in listeners:
-        listener.close()
     linux.set_dumpable(on=False)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
@@ -109,15 +124,21 @@ def _listen(address: tuple[str, int]) -> socket.socket:
     return listener
 
 
-def _init(control: socket.socket, listeners: list[socket.socket], layout: Layout, mark_program: bytes) -> NoReturn:
+def _init(control: socket.socket) -> NoReturn:
     try:
         linux.set_parent_death_signal(signal.SIGKILL)
         linux.set_name("proctor-init")
         socket.sethostname("proctor")
-        marker, token = build.make_root(layout, mark_program)
         abi = linux.landlock_abi()
+        program = syscalls.program()
+        place = build.Root()
+        message, _, _ = receive(control)
+        if message is None:
+            os._exit(0)
+        layout = Layout.of(message["layout"])
+        listeners = [_listen((host, port)) for host, port in message["ports"]]
+        marker, token = build.finish(place, layout, message["mark"].encode())
         ruleset = build.ruleset(layout, abi)
-        program = filter.program()
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         send(
@@ -140,17 +161,17 @@ def _serve(control: socket.socket, ruleset: int | None, program: bytes) -> NoRet
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     commands: set[int] = set()
     while True:
-        ready, _, _ = select.select([control, wake_read], [], [])
+        ready, _, _ = select.select([control.fileno(), wake_read], [], [])
         if wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
             _reap(control, commands)
-        if control in ready:
+        if control.fileno() in ready:
             message, fds, _ = receive(control)
             if message is None or message["op"] == "stop":
                 os._exit(0)
             spawn = Spawn(**{**message["spawn"], "limits": {int(k): v for k, v in message["spawn"]["limits"].items()}})
-            pid = os.fork()
+            pid = os.fork() if len(fds) < _WITH_CGROUP else linux.fork_into_cgroup(fds.pop())
             if pid == 0:
                 _command(spawn, fds, ruleset, program)
             commands.add(pid)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from proctor.errors import PolicyError
 from proctor.policy.records import Policy
@@ -58,6 +58,18 @@ class Layout:
     masks: tuple[Mask, ...]
     write_roots: tuple[str, ...]
     scratch: tuple[str, ...] = field(default=("/tmp", "/dev/shm"))  # noqa: S108 - the sandbox's own
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Layout:
+        """Return the layout that ``dataclasses.asdict`` and JSON made plain data of."""
+        names = ("protect", "anchors", "write_roots", "scratch")
+        return cls(
+            workspace=plain["workspace"],
+            home=plain["home"],
+            mounts=tuple(Mount(**mount) for mount in plain["mounts"]),
+            masks=tuple(Mask(**{**mask, "names": tuple(mask["names"])}) for mask in plain["masks"]),
+            **{name: tuple(plain[name]) for name in names},
+        )
 
 
 def _inside(path: str, root: str) -> bool:

@@ -19,17 +19,16 @@ from dataclasses import dataclass, field
 from proctor.journal.redaction import EXCERPT, MARGIN
 from proctor.sandbox import linux
 
-__all__ = ["Relay", "start"]
+__all__ = ["Pipes", "Relay", "start"]
 
 _CHUNK = 1 << 16
 
 
 @dataclass(slots=True)
 class Relay:
-    """One relay process: its pid, the pipe ends for the command, and the channel on which it reports."""
+    """One relay process: its pid, and the channel on which it reports."""
 
     pid: int
-    command_fds: tuple[int, int, int]
     reports: socket.socket
 
 
@@ -76,25 +75,35 @@ class _Stream:
             }
 
 
-def start(stdin: int, stdout: int, stderr: int) -> Relay:
-    """Fork a relay between the given descriptors and new pipes. The relay ends when both outputs have ended."""
-    in_read, in_write = os.pipe2(os.O_CLOEXEC)
-    out_read, out_write = os.pipe2(os.O_CLOEXEC)
-    err_read, err_write = os.pipe2(os.O_CLOEXEC)
+class Pipes:
+    """Three new pipes. ``command``: the command's ends (stdin, stdout, stderr); ``relay``: the relay's."""
+
+    def __init__(self) -> None:
+        (in_read, in_write), (out_read, out_write), (err_read, err_write) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+        self.command = (in_read, out_write, err_write)
+        self.relay = (in_write, out_read, err_read)
+
+
+def start(pipes: Pipes, stdin: int, stdout: int, stderr: int) -> Relay:
+    """Fork a relay between the given descriptors and ``pipes``, whose command's ends the caller has closed.
+
+    The relay ends when both outputs have ended.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    to_stdin, from_stdout, from_stderr = pipes.relay
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             ours.close()
-            _relay(theirs, (stdin, in_write), (out_read, stdout), (err_read, stderr))
+            _relay(theirs, (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr))
             status = 0
         finally:
             os._exit(status)
     theirs.close()
-    for fd in (in_write, out_read, err_read):
+    for fd in pipes.relay:
         os.close(fd)
-    return Relay(pid, (in_read, out_write, err_write), ours)
+    return Relay(pid, ours)
 
 
 def _relay(reports: socket.socket, stdin: tuple[int, int], stdout: tuple[int, int], stderr: tuple[int, int]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,6 +80,10 @@ class Client:
         self.channel = channel
         self._on_news = on_news
 
+    def open(self, spec: EpisodeSpec) -> None:
+        """Tell the supervisor what it is to supervise."""
+        send(self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)})
+
     def next(self) -> dict[str, Any]:
         """The next message.
 
@@ -133,6 +136,8 @@ class Launcher:
     """A warm launcher: a process that starts supervisors in a few milliseconds. Use it as a context manager."""
 
     def __init__(self, *, rules: Sequence[str] = ()) -> None:
+        import subprocess  # 10 ms, and only a library's launcher is a program of its own
+
         ours, theirs = pair()
         self._channel = ours
         self._process = subprocess.Popen(
@@ -150,9 +155,11 @@ class Launcher:
     def start(self, spec: EpisodeSpec, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> Client:
         """Start an episode's supervisor."""
         ours, theirs = pair()
-        send(self._channel, {"op": "episode", "spec": msgspec.to_builtins(spec)}, (theirs.fileno(),))
+        send(self._channel, {"op": "episode"}, (theirs.fileno(),))
         theirs.close()
-        return Client(ours, on_news)
+        client = Client(ours, on_news)
+        client.open(spec)
+        return client
 
     def close(self) -> None:
         """End the launcher; episodes that are running go on."""

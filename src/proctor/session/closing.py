@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proctor import __version__
-from proctor.events import Event, kinds
+from proctor.events import AnyEvent, kinds
 from proctor.findings import digest
 from proctor.journal.reader import read
 from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict, judge, not_observed, verdict_json
@@ -72,14 +72,14 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
-def evidence(directory: Path, verdict: Verdict) -> dict[int, Event]:
+def evidence(directory: Path, verdict: Verdict) -> dict[int, AnyEvent]:
     """The events that the verdict's findings, responses and gaps cite, by number: at most ten of each finding."""
     wanted = {number for finding in verdict.findings for number in finding.events[:10]}
-    wanted |= {note.event for note in (*verdict.responses, *verdict.gaps)}
+    wanted |= {note.event for note in verdict.responses} | {note.event for note in verdict.gaps}
     if not wanted:
         return {}
     last = max(wanted)
-    found: dict[int, Event] = {}
+    found: dict[int, AnyEvent] = {}
     for event in read(directory):
         if event.seq in wanted:
             found[event.seq] = event

@@ -108,23 +108,37 @@ class Commands:
             self._recorder.emit(kinds.Step, kinds.StepData(op="begin", id=step, argv=argv[:_MAX_ARGS]))
         if not self._all:
             self._limits.start()
-        relay = stdio.start(*fds[:3])
-        for fd in fds:
-            os.close(fd)
         ours, theirs = pair()
+        pipes = stdio.Pipes()
         spawn = child.Spawn(
             path=message["path"], argv=argv, env=message["env"], cwd=message["cwd"], limits=self._limits.of_a_process(),
             umask=self._umask,
         )  # fmt: skip
-        command = Command(len(self._all) + 1, argv, step, ours, relay)
-        self._all[command.id] = command
-        request = {"op": "spawn", "id": command.id, "spawn": asdict(spawn)}
-        send(self._control, request, (*relay.command_fds, theirs.fileno()))
-        theirs.close()
-        for fd in relay.command_fds:
+        number = len(self._all) + 1
+        group = self._cgroup(number, step)
+        request = {"op": "spawn", "id": number, "spawn": asdict(spawn)}
+        send(self._control, request, (*pipes.command, theirs.fileno(), *group))
+        for fd in (*pipes.command, *group):
             os.close(fd)
+        theirs.close()
+        # While the command is being started on the other core.
+        relay = stdio.start(pipes, *fds[:3])
+        for fd in fds:
+            os.close(fd)
+        command = Command(number, argv, step, ours, relay)
+        self._all[number] = command
         self._loop.register(ours.fileno(), lambda _: self._on_sync(command))
         self._loop.register(relay.reports.fileno(), lambda _: self._on_report(command))
+
+    def _cgroup(self, number: int, step: str | None) -> tuple[int, ...]:
+        """The open folder of the command's cgroup; empty where there are none."""
+        if self._group is None:
+            return ()
+        if step is None:
+            return (self._group.open(),)
+        group = self._group.step(number)
+        self._resources.groups[step] = group.folder
+        return (group.open(),)
 
     def _on_sync(self, command: Command) -> None:
         """News of a command that is starting: its listener, an error, or (at the end) that it was executed."""
@@ -145,14 +159,9 @@ class Commands:
     def _confined(self, command: Command, pid: int, listener: int) -> None:
         """The command waits, confined, to be let go: from here on nothing it does goes unrecorded."""
         notify.wake_in_place(listener)
-        origin = Origin(command.step, "lineage") if command.step is not None else None
-        if self._group is not None:
-            group = self._group
-            if command.step is not None:
-                group = self._group.step(command.id)
-                self._resources.groups[command.step] = group.folder
-                origin = Origin(command.step, "cgroup")
-            group.add(pid)
+        origin = None
+        if command.step is not None:
+            origin = Origin(command.step, "cgroup" if command.step in self._resources.groups else "lineage")
         try:
             self._sensor.add(pid, "root", origin=origin)
         except Gone:

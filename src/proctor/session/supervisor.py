@@ -8,7 +8,6 @@ import platform
 import select
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from proctor.detectors.rules import RuleSet
 from proctor.errors import SandboxError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
-from proctor.gateway import relay
 from proctor.journal.keys import SigningKey
 from proctor.journal.redaction import Redactor
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
-from proctor.sandbox import cgroups, child
+from proctor.sandbox import cgroups
 from proctor.sandbox.channel import receive, send
+from proctor.sandbox.child import Sandbox
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
@@ -42,7 +41,7 @@ from proctor.session.markers import Markers
 from proctor.session.outcomes import Outcomes
 from proctor.session.recorder import Recorder
 from proctor.session.spec import EpisodeSpec
-from proctor.session.tree import Tree, kill_child
+from proctor.session.tree import Tree
 from proctor.session.watching import Watching
 
 __all__ = ["Supervisor"]
@@ -59,12 +58,15 @@ class Supervisor:
     Args:
         spec: the episode.
         client: where commands come from and news goes to.
-        rules: loads the compiled rules; called while the sandbox builds its root on the other core.
-        key: loads the key that signs the journal; called after the sandbox's processes were forked, which do not get it.
+        sandbox: was started before, so that it does not hold the key, and builds its root meanwhile.
+        ports: addresses that the sandbox listens on for the gateway.
+        rules: compiled rules.
+        key: signs the journal.
     """
 
     def __init__(
-        self, spec: EpisodeSpec, client: socket.socket, rules: Callable[[], RuleSet], key: Callable[[], SigningKey], clock: Clock
+        self, spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, ports: list[tuple[str, int]], rules: RuleSet,
+        key: SigningKey, clock: Clock,
     ) -> None:  # fmt: skip
         self.spec = spec
         self._client: socket.socket | None = client
@@ -73,36 +75,29 @@ class Supervisor:
         self._held: list[int] = []
         self._loop = Loop(clock.monotonic_ns)
         self._steps = Steps()
-        mark_program = (Path(child.__file__).parent / "mark.py").read_bytes()
-        ports = relay.inside_addresses(spec.policy.network.allow)
-        outer, outer_pidfd, control = child.start(spec.layout, ports, mark_program)
-        try:
-            self._open(rules(), key)
-            self._connect(outer, outer_pidfd, control, ports)
-        except BaseException:
-            kill_child(outer)
-            raise
+        self._open(rules, key)
+        self._connect(sandbox, ports)
 
     # --- setting up ---------------------------------------------------------------------------------------------------
 
-    def _open(self, rules: RuleSet, key: Callable[[], SigningKey]) -> None:
+    def _open(self, rules: RuleSet, key: SigningKey) -> None:
         """Make the record's folder and the journal in it."""
         out = Path(self.spec.out)
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
-        self.writer = Writer(out, key())
+        self.writer = Writer(out, key)
         redactor = Redactor(self.spec.secrets)
         self.recorder = Recorder(
             self.spec.episode, self.writer, self.engine, redactor, self._clock, self._steps, self._respond
         )
 
-    def _connect(self, outer: int, outer_pidfd: int, control: socket.socket, ports: list[tuple[str, int]]) -> None:
+    def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]]) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
-        loop, recorder, spec = self._loop, self.recorder, self.spec
+        loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
         message, fds, init = self._wait_ready(control)
         root, marker, *listeners = fds
-        self._tree = Tree(init, outer, outer_pidfd, spec.policy, recorder, self.tell)
+        self._tree = Tree(init, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
         self._group = cgroups.create(spec.episode)
         self._processes = Processes(self._steps, init)
@@ -132,7 +127,7 @@ class Supervisor:
         )  # fmt: skip
         self._control = Control(spec.episode, self._controlled)
         loop.register(self._control.listener.fileno(), self._control.accept)
-        loop.register(outer_pidfd, self._on_outer)
+        loop.register(sandbox.outer_pidfd, self._on_outer)
         if self._client is not None:
             loop.register(self._client.fileno(), self._on_client)
         wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -7,6 +7,7 @@ kernel (seccomp's action bitmap, Linux 5.11) and skip the filter.
 from __future__ import annotations
 
 import errno
+import functools
 import struct
 
 from proctor.sandbox import calls
@@ -104,6 +105,7 @@ def _jump(op: int, value: int, then: Code, otherwise: Code) -> Code:
     return [(op, 0, 1, value), (_JA, 0, 0, len(otherwise)), *otherwise, *then]
 
 
+@functools.cache
 def program() -> bytes:
     """Return the filter, 8 bytes an instruction (struct sock_filter, linux/filter.h)."""
     blocks = dict.fromkeys(calls.RECORDED.values(), NOTIFY)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proctor.sandbox import calls, filter
+from proctor.sandbox import calls, syscalls
 
 NOTIFY, ALLOW = 0x7FC00000, 0x7FFF0000
-PROGRAM = [struct.unpack_from("HBBI", filter.program(), at) for at in range(0, len(filter.program()), 8)]
+PROGRAM = [struct.unpack_from("HBBI", syscalls.program(), at) for at in range(0, len(syscalls.program()), 8)]
 
 
 def decide(nr: int, *args: int, arch: int = calls.AUDIT_ARCH) -> int:
