@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     client.wait("ready")
     stdout = 2 if arguments.json else 1
     client.run(
-        command, argv, cwd=workspace, env=environment(policy, [command], os.environ, spec.episode), step=None, streams=(_open(0, os.O_RDONLY), _open(stdout, os.O_WRONLY), _open(2, os.O_WRONLY)),
-    )  # fmt: skip
+        command,
+        argv,
+        cwd=workspace,
+        env=environment(policy, [command], os.environ, spec.episode),
+        step=None,
+        streams=(_open(0, os.O_RDONLY), _open(stdout, os.O_WRONLY), _open(2, os.O_WRONLY)),
+    )
     if client.wait_any("ended", "verdict")["op"] == "ended":
         client.tell(op="close")
         client.wait("verdict")
@@ -77,7 +83,7 @@ def _forward_signals(client: Client) -> None:
         signal.signal(number, lambda *_: client.tell(op="kill", reason="proctor run was asked to end"))
 
 
-def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Any:
+def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dict[str, Any]], None]:
     """What is said while the agent runs: a line at the start, and one for each finding. Never over the agent's own."""
 
     def say(message: dict[str, Any]) -> None:
@@ -92,9 +98,8 @@ def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Any:
             allowed = " (authorised)" if message["authorisation"] == "authorised" else ""
             sys.stderr.write(f"proctor: {message['rule']}{allowed}: {printable(message['summary'])}\n")
         elif op == "frozen":
-            sys.stderr.write(
-                f"proctor: frozen: {printable(message['reason'])}; `proctor thaw {spec.episode}` or `proctor kill {spec.episode}`\n"
-            )
+            ways = f"`proctor thaw {spec.episode}` or `proctor kill {spec.episode}`"
+            sys.stderr.write(f"proctor: frozen: {printable(message['reason'])}; {ways}\n")
         sys.stderr.flush()
 
     return (lambda _: None) if arguments.quiet else say

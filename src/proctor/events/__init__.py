@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's names have any type
+def __getattr__(name: str) -> Any:
     """Make the kinds when the first is asked for: 25 ms that a policy's reader need not wait for."""
     if name not in __all__:
         raise AttributeError(f"module 'proctor.events' has no attribute {name!r}")

@@ -59,7 +59,7 @@ class _Gateway:
         with client:
             self._connect(client, peer, address[0], address[1], b"", b"")
 
-    def _proxied(self, client: socket.socket, peer: int, _: tuple[str, int]) -> None:
+    def _proxied(self, client: socket.socket, peer: int, address: tuple[str, int]) -> None:
         from h11 import (  # 60 ms, only where a proxy is used
             SERVER,
             Connection,
@@ -77,7 +77,7 @@ class _Gateway:
                     if not data:
                         return
                     parser.receive_data(data)
-                rest, _ = parser.trailing_data
+                rest = parser.trailing_data[0]
             except (RemoteProtocolError, LocalProtocolError, OSError) as error:
                 self._tell(
                     phase="refused",

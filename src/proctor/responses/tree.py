@@ -34,8 +34,9 @@ def members(init: int) -> list[int]:
 
 
 def _running(pid: int) -> bool:
-    """Whether any thread could still run code of its own. A thread in state D is inside a call: it stops before it
-    returns to its own code.
+    """Whether any thread could still run code of its own.
+
+    A thread in state D is inside a call: it stops before it returns to its own code.
     """
     try:
         threads = os.listdir(f"/proc/{pid}/task")

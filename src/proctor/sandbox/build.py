@@ -59,12 +59,15 @@ class Root:
 
     @staticmethod
     def at(path: str) -> str:
+        """Where a path of the sandbox is while its root is being built."""
         return _NEW + path
 
     def folder(self, path: str, mode: int = 0o755) -> None:
+        """Make a folder, and those above it."""
         os.makedirs(self.at(path), mode=mode, exist_ok=True)
 
     def bind(self, path: str, *, writable: bool, source: str | None = None, devices: bool = False) -> None:
+        """Show a path of the host (or ``source``) at ``path``, read-only unless ``writable``."""
         origin = _OLD + path if source is None else source
         target = self.at(path)
         if os.path.isdir(origin):
@@ -77,6 +80,7 @@ class Root:
         linux.mount_setattr(target, attributes | (0 if writable else linux.MOUNT_ATTR_RDONLY), recursive=True)
 
     def tmpfs(self, path: str, mode: str, size: str = "") -> None:
+        """Mount an empty file system in memory."""
         self.folder(path)
         linux.mount("tmpfs", self.at(path), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode={mode}{size}")
 
@@ -91,6 +95,7 @@ class Root:
         linux.mount_setattr(self.at(path), linux.MOUNT_ATTR_RDONLY, recursive=False)
 
     def leave(self) -> None:
+        """Make the new root the only one."""
         os.chdir(_NEW)
         linux.pivot_root(".", ".")
         linux.umount(".")
@@ -179,7 +184,7 @@ def finish(root: Root, layout: Layout, mark_program: bytes) -> tuple[socket.sock
     root.folder("/run/proctor/bin")
     with open(root.at("/run/proctor/bin/proctor"), "wb") as file:
         file.write(mark_program)
-    os.chmod(root.at("/run/proctor/bin/proctor"), 0o755)
+    os.chmod(root.at("/run/proctor/bin/proctor"), 0o755)  # noqa: S103 - to be run by the agent, on a read-only mount
     linux.mount_setattr(root.at(""), linux.MOUNT_ATTR_RDONLY, recursive=False)
     root.leave()
     return marker, token

@@ -217,7 +217,7 @@ def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) 
         env = {os.fsencode(name): os.fsencode(value) for name, value in spawn.env.items()}
         path = os.fsencode(spawn.path)
         _confine(sync, rights, program)
-        os.execve(path, argv, env)
+        os.execve(path, argv, env)  # noqa: S606 - there is no shell to be fooled
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         with contextlib.suppress(OSError):
             text = f"errno {error.errno}: {error}" if isinstance(error, OSError) else repr(error)

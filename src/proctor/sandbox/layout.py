@@ -1,5 +1,6 @@
-"""What the sandbox shows: the mounts, masks and Landlock rights that follow from a policy. Pure but for looking at
-what exists.
+"""What the sandbox shows: the mounts, masks and Landlock rights that follow from a policy.
+
+Pure, but for looking at what exists.
 """
 
 from __future__ import annotations

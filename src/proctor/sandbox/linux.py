@@ -13,13 +13,46 @@ import platform
 import struct
 
 __all__ = [
-    "CLONE_NEWIPC", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWUSER", "CLONE_NEWUTS", "MNT_DETACH",
-    "MOUNT_ATTR_NODEV", "MOUNT_ATTR_NOEXEC", "MOUNT_ATTR_NOSUID", "MOUNT_ATTR_RDONLY", "MS_BIND", "MS_NODEV", "MS_NOEXEC", "MS_NOSUID",
-    "MS_PRIVATE", "MS_RDONLY", "MS_REC", "RESOLVE_IN_ROOT", "RESOLVE_NO_MAGICLINKS", "close_from", "drop_capabilities", "fork_into_cgroup",
-    "landlock_abi", "landlock_add", "landlock_create", "landlock_restrict", "mount", "mount_setattr", "openat2",
-    "pivot_root", "seccomp_listener", "set_dumpable", "set_name", "set_no_new_privs", "set_parent_death_signal",
-    "supported_machine", "umount", "unshare",
-]  # fmt: skip
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "MNT_DETACH",
+    "MOUNT_ATTR_NODEV",
+    "MOUNT_ATTR_NOEXEC",
+    "MOUNT_ATTR_NOSUID",
+    "MOUNT_ATTR_RDONLY",
+    "MS_BIND",
+    "MS_NODEV",
+    "MS_NOEXEC",
+    "MS_NOSUID",
+    "MS_PRIVATE",
+    "MS_RDONLY",
+    "MS_REC",
+    "RESOLVE_IN_ROOT",
+    "RESOLVE_NO_MAGICLINKS",
+    "close_from",
+    "drop_capabilities",
+    "fork_into_cgroup",
+    "landlock_abi",
+    "landlock_add",
+    "landlock_create",
+    "landlock_restrict",
+    "mount",
+    "mount_setattr",
+    "openat2",
+    "pivot_root",
+    "seccomp_listener",
+    "set_dumpable",
+    "set_name",
+    "set_no_new_privs",
+    "set_parent_death_signal",
+    "supported_machine",
+    "umount",
+    "unshare",
+]
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -116,7 +149,7 @@ def set_no_new_privs() -> None:
 
 
 def set_parent_death_signal(signo: int) -> None:
-    """The kernel sends ``signo`` when the parent's thread ends. Cleared by a set-user-id exec, not by a fork's parent."""
+    """The kernel sends ``signo`` when the parent's thread ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signo, 0, 0, 0), "pdeathsig")
 
 
@@ -209,7 +242,9 @@ def fork_into_cgroup(folder: int) -> int:
     api = ctypes.pythonapi  # holds the interpreter's lock throughout
     arguments = _CloneArgs(flags=_CLONE_INTO_CGROUP, exit_signal=_SIGCHLD, cgroup=folder)
     api.PyOS_BeforeFork()
-    pid = int(api.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))))
+    pid = int(
+        api.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    )
     if pid == 0:
         api.PyOS_AfterFork_Child()
     else:

@@ -121,12 +121,20 @@ class FileCalls:
         creates = (bool(flags & os.O_CREAT) and not found.existed) or bool(flags & _TMPFILE == _TMPFILE)
         op = "create" if creates else "open_write" if flags & _WRITES else "open"
         self._emit(
-            call, proc,
+            call,
+            proc,
             kinds.FileData(
-                op=op, call=name, path=found.claimed, object=found.object, role=found.role, flags=flags,
-                mode=mode if creates else None, existed=found.existed, outcome="blocked" if op != "open" and _blocked(found) else "attempted",
+                op=op,
+                call=name,
+                path=found.claimed,
+                object=found.object,
+                role=found.role,
+                flags=flags,
+                mode=mode if creates else None,
+                existed=found.existed,
+                outcome="blocked" if op != "open" and _blocked(found) else "attempted",
             ),
-        )  # fmt: skip
+        )
 
     def _by_path(self, call: Call, proc: Proc, name: str) -> None:
         shape = _SHAPES[name]

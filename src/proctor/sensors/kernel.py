@@ -98,15 +98,27 @@ class KernelSensor:
             **dict.fromkeys(("clone", "fork", "vfork"), self._clone),
             **dict.fromkeys(_EXEC_CALLS, self._exec),
             **dict.fromkeys(("exit", "exit_group"), self._exit),
-            **dict.fromkeys(("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"), self._signal),
             **dict.fromkeys(
-                ("prlimit64", "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr", "setpriority",
-                 "ioprio_set", "fcntl"), self._process_control),
+                ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"), self._signal
+            ),
+            **dict.fromkeys(
+                (
+                    "prlimit64",
+                    "sched_setparam",
+                    "sched_setscheduler",
+                    "sched_setaffinity",
+                    "sched_setattr",
+                    "setpriority",
+                    "ioprio_set",
+                    "fcntl",
+                ),
+                self._process_control,
+            ),
             **dict.fromkeys(("ioctl",), self._never),
             **dict.fromkeys(("socket",), self._socket),
             **files.handlers,
             **network.handlers,
-        }  # fmt: skip
+        }
         self._handlers = {calls.NUMBERS[name]: (name, handler) for name, handler in handlers.items()}
         self._refused = {number: (name, code) for name, (number, code) in calls.REFUSED.items()}
 
@@ -170,9 +182,14 @@ class KernelSensor:
 
     def _refuse(self, call: Call, proc: Proc, name: str, refusal: Refusal) -> None:
         data = kinds.RefusedData(
-            call=name if name != "?" else calls.NAMES.get(call.nr, f"nr{call.nr}"), nr=call.nr, errno=refusal.errno, reason=refusal.reason,
-            arch=call.arch if call.arch != calls.AUDIT_ARCH else None, args=call.args[:4], path=refusal.path,
-        )  # fmt: skip
+            call=name if name != "?" else calls.NAMES.get(call.nr, f"nr{call.nr}"),
+            nr=call.nr,
+            errno=refusal.errno,
+            reason=refusal.reason,
+            arch=call.arch if call.arch != calls.AUDIT_ARCH else None,
+            args=call.args[:4],
+            path=refusal.path,
+        )
         self._sink.emit(kinds.Refused, data, proc=proc, tid=call.tid)
 
     # --- processes ----------------------------------------------------------------------------------------------------
@@ -203,8 +220,9 @@ class KernelSensor:
         return proc
 
     def _add_children(self, proc: Proc) -> tuple[int, ...]:
-        """Register the children of a process that is about to end or to be signalled, while the kernel still names it
-        as their parent.
+        """Register a process's children while the kernel still names it as their parent.
+
+        Called when it is about to end or to be signalled.
         """
         found = []
         for pid in children(proc.pid):

@@ -75,9 +75,14 @@ class NetworkCalls:
         ):
             outcome = "blocked"
         data = kinds.NetData(
-            op=op, call=name, family=address.family if address else None, address=path or (address.host if address else None),
-            port=address.port if address else None, fastopen=fastopen, outcome=outcome,
-        )  # fmt: skip
+            op=op,
+            call=name,
+            family=address.family if address else None,
+            address=path or (address.host if address else None),
+            port=address.port if address else None,
+            fastopen=fastopen,
+            outcome=outcome,
+        )
         self._sink.emit(kinds.Net, data, proc=proc, tid=call.tid, truth="racy")
 
     def _unix(self, call: Call, proc: Proc, address: Address) -> tuple[str | None, bool]:

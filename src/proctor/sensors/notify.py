@@ -1,4 +1,4 @@
-"""The kernel's side of a seccomp listener: receive a notification, answer it (linux/seccomp.h, ioctl numbers x86-64)."""
+"""The kernel's side of a seccomp listener: receive a notification, answer it (linux/seccomp.h)."""
 
 from __future__ import annotations
 

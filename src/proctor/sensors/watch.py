@@ -186,17 +186,21 @@ class Watch:
     def _broken(self, file: _File) -> None:
         openers = self._openers(file.path)
         try:
-            for proc, tid in openers or [(None, None)]:
-                if proc is not None:
-                    self._settle(proc)
-                file.expected += 1
-                data = kinds.ReadData(path=file.path, role=file.role, how="lease", opener_unknown=proc is None)
-                self._sink.emit(kinds.Read, data, proc=proc, tid=tid)
+            for proc, tid in openers:
+                self._settle(proc)
+                self._opened(file, proc, tid)
+            if not openers:
+                self._opened(file, None, None)
         finally:
             file.leased = False
             if self._sink.decision == "go_on":
                 self._release(file)
             # Otherwise the opener stays where it is: dead, or waiting in its open until the tree is thawed.
+
+    def _opened(self, file: _File, proc: Proc | None, tid: int | None) -> None:
+        file.expected += 1
+        data = kinds.ReadData(path=file.path, role=file.role, how="lease", opener_unknown=proc is None)
+        self._sink.emit(kinds.Read, data, proc=proc, tid=tid)
 
     def _release(self, file: _File) -> None:
         with contextlib.suppress(OSError):

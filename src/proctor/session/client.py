@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -34,9 +34,15 @@ def environment(
     extra = [folder for folder in dict.fromkeys(folders) if folder not in _PATH.split(":")]
     home = HOME if policy.files.home == "fresh" else policy.files.home
     values = {
-        "PATH": ":".join([*extra, _PATH, "/run/proctor/bin"]), "HOME": home, "LANG": "C.UTF-8", "SHELL": "/bin/sh", "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
-        "USER": "agent", "LOGNAME": "agent", "PROCTOR_EPISODE": episode,
-    }  # fmt: skip
+        "PATH": ":".join([*extra, _PATH, "/run/proctor/bin"]),
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "SHELL": "/bin/sh",
+        "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "PROCTOR_EPISODE": episode,
+    }
     if any(endpoint.host not in {"localhost", "127.0.0.1", "::1"} for endpoint in policy.network.allow):
         values |= {"HTTPS_PROXY": "http://127.0.0.1:3128", "https_proxy": "http://127.0.0.1:3128"}
     values |= {name: caller[name] for name in policy.env.pass_ if name in caller}
@@ -68,9 +74,17 @@ def prepare(
     previous = os.umask(0o022)
     os.umask(previous)
     return EpisodeSpec(
-        episode=episode, out=str(folder), policy=policy, policy_digest=digest(policy), layout=plan(policy, readable), rules=tuple(rules),
-        keys=str(state_folder() / "keys"), cache=str(cache_folder()), secrets=_secrets(policy, caller), umask=previous,
-    )  # fmt: skip
+        episode=episode,
+        out=str(folder),
+        policy=policy,
+        policy_digest=digest(policy),
+        layout=plan(policy, readable),
+        rules=tuple(rules),
+        keys=str(state_folder() / "keys"),
+        cache=str(cache_folder()),
+        secrets=_secrets(policy, caller),
+        umask=previous,
+    )
 
 
 class Client:
@@ -166,7 +180,7 @@ class Launcher:
         self._channel.close()
         self._process.wait()
 
-    def __enter__(self) -> Launcher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

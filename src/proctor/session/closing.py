@@ -34,21 +34,38 @@ def close(supervisor: Supervisor) -> None:
     recorder.emit(
         kinds.Close,
         kinds.CloseData(
-            verdict=judged.verdict, score_effect=judged.score_effect, findings=len(findings), findings_digest=digest(findings),
-            agent_exit=code, agent_signal=signo, empty=supervisor.empty,
+            verdict=judged.verdict,
+            score_effect=judged.score_effect,
+            findings=len(findings),
+            findings_digest=digest(findings),
+            agent_exit=code,
+            agent_signal=signo,
+            empty=supervisor.empty,
         ),
-    )  # fmt: skip
+    )
     recorder.checkpoint()
     verdict = Verdict(
-        episode=supervisor.spec.episode, verdict=judged.verdict, score_effect=judged.score_effect, reasons=judged.reasons, tier="B",
-        agent_exit=code, agent_signal=signo, findings=tuple(findings),
-        responses=tuple(ResponseNote(action=r.action, finding=r.finding, limit=r.limit, reason=r.reason, event=seq) for seq, r in recorder.responses),
+        episode=supervisor.spec.episode,
+        verdict=judged.verdict,
+        score_effect=judged.score_effect,
+        reasons=judged.reasons,
+        tier="B",
+        agent_exit=code,
+        agent_signal=signo,
+        findings=tuple(findings),
+        responses=tuple(
+            ResponseNote(action=r.action, finding=r.finding, limit=r.limit, reason=r.reason, event=seq)
+            for seq, r in recorder.responses
+        ),
         gaps=tuple(GapNote(of=gap.of, what=gap.what, event=seq) for seq, gap in recorder.gaps),
-        degraded=supervisor.degraded, leftover=recorder.leftover,
+        degraded=supervisor.degraded,
+        leftover=recorder.leftover,
         not_observed=not_observed(supervisor.rules.categories, findings),
         journal=JournalNote(events=writer.count, head=writer.head),
-        proctor=Maker(version=__version__, policy_digest=supervisor.spec.policy_digest, rules_digest=supervisor.rules.digest),
-    )  # fmt: skip
+        proctor=Maker(
+            version=__version__, policy_digest=supervisor.spec.policy_digest, rules_digest=supervisor.rules.digest
+        ),
+    )
     writer.close()
     out = Path(supervisor.spec.out)
     _write(out / "verdict.json", verdict_json(verdict) + b"\n")

@@ -56,10 +56,20 @@ class Commands:
         tell: sends news to the client.
     """
 
-    def __init__(
-        self, control: socket.socket, loop: Loop, recorder: Recorder, steps: Steps, sensor: KernelSensor, resources: Resources,
-        limits: Limits, group: Cgroup | None, umask: int, listen: Callable[[int], None], tell: Callable[..., None],
-    ) -> None:  # fmt: skip
+    def __init__(  # noqa: PLR0913, PLR0917 - it stands where everything meets, and only the supervisor makes one
+        self,
+        control: socket.socket,
+        loop: Loop,
+        recorder: Recorder,
+        steps: Steps,
+        sensor: KernelSensor,
+        resources: Resources,
+        limits: Limits,
+        group: Cgroup | None,
+        umask: int,
+        listen: Callable[[int], None],
+        tell: Callable[..., None],
+    ) -> None:
         self._control = control
         self._loop = loop
         self._recorder = recorder

@@ -70,9 +70,15 @@ class Episode:
     """
 
     def __init__(
-        self, policy: str | Path | Policy | None = None, *, workspace: str | Path | None = None, out: str | Path | None = None,
-        rules: Sequence[str | Path] = (), launcher: Launcher | None = None, commands: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        policy: str | Path | Policy | None = None,
+        *,
+        workspace: str | Path | None = None,
+        out: str | Path | None = None,
+        rules: Sequence[str | Path] = (),
+        launcher: Launcher | None = None,
+        commands: Sequence[str] = (),
+    ) -> None:
         self._workspace = str(Path(workspace if workspace is not None else Path.cwd()).resolve())
         if policy is None:
             self._policy = default(self._workspace)
@@ -113,9 +119,15 @@ class Episode:
         self.close()
 
     def run(
-        self, argv: Sequence[str], *, step: str | None = None, cwd: str | Path | None = None, stdin: int | IO[bytes] | None = None,
-        timeout: float | None = None, max_output: int = 1 << 24,
-    ) -> Completed:  # fmt: skip
+        self,
+        argv: Sequence[str],
+        *,
+        step: str | None = None,
+        cwd: str | Path | None = None,
+        stdin: int | IO[bytes] | None = None,
+        timeout: float | None = None,
+        max_output: int = 1 << 24,
+    ) -> Completed:
         """Run one command as one step and wait for it. What it leaves running goes on until the episode closes.
 
         Args:

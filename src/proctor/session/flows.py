@@ -22,9 +22,13 @@ class Gateway:
     """A gateway process. When it ends the network is closed, and the record has a gap."""
 
     def __init__(
-        self, listeners: Sequence[tuple[socket.socket, tuple[str, int]]], allow: Sequence[Endpoint], loop: Loop, recorder: Recorder,
+        self,
+        listeners: Sequence[tuple[socket.socket, tuple[str, int]]],
+        allow: Sequence[Endpoint],
+        loop: Loop,
+        recorder: Recorder,
         processes: Processes,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._loop = loop
         self._recorder = recorder
         self._processes = processes

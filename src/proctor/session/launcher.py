@@ -78,7 +78,9 @@ def _rehearse() -> None:
 
     policy = Policy(workspace="/")
     layout = Layout("/", "/", (), (), (), (), ())
-    spec = EpisodeSpec(episode="-", out="/", policy=policy, policy_digest=digest(policy), layout=layout, keys="", cache="")
+    spec = EpisodeSpec(
+        episode="-", out="/", policy=policy, policy_digest=digest(policy), layout=layout, keys="", cache=""
+    )
     msgspec.convert(msgspec.to_builtins(spec), EpisodeSpec)
 
 
@@ -146,7 +148,9 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
         spec = msgspec.convert(message["spec"], EpisodeSpec)
         _episode(spec, client, sandbox)
     except BaseException as error:  # noqa: BLE001 - told to the client, which is loud about it
-        kind = "usage" if isinstance(error, UsageError) else "sandbox" if isinstance(error, SandboxError) else "internal"
+        kind = (
+            "usage" if isinstance(error, UsageError) else "sandbox" if isinstance(error, SandboxError) else "internal"
+        )
         text = str(error)
         if not isinstance(error, ProctorError):
             import traceback

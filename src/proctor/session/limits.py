@@ -33,8 +33,14 @@ class Limits:
     """
 
     def __init__(
-        self, wanted: Wanted, group: Cgroup | None, sensor: Resources, recorder: Recorder, timers: Timers, passed: Callable[[str], None]
-    ) -> None:  # fmt: skip
+        self,
+        wanted: Wanted,
+        group: Cgroup | None,
+        sensor: Resources,
+        recorder: Recorder,
+        timers: Timers,
+        passed: Callable[[str], None],
+    ) -> None:
         self._wanted = wanted
         self._sensor = sensor
         self._recorder = recorder

@@ -26,7 +26,7 @@ class Markers:
         register: Callable[[int, Callable[[int], None]], None], unregister: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._listener = socket.socket(fileno=listener)
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._recorder = recorder
         self._steps = steps
         self._processes = processes
@@ -42,7 +42,7 @@ class Markers:
         if len(self._connections) >= _MAX_CONNECTIONS:
             connection.close()
             return
-        connection.setblocking(False)
+        connection.settimeout(0)
         fd = connection.fileno()
         self._connections[fd] = connection
         self._register(fd, lambda _: self._line(fd))

@@ -90,10 +90,18 @@ class Recorder:
         if proc is None:
             candidates = self._steps.open if active is None else ()
             return cls(
-                v=VERSION, episode=self._episode, seq=self._writer.count + 1, t_mono_ns=self._monotonic(), t_wall_ns=self._wall(),
-                sensor=_SENSOR.get(cls, "session"), active_step=active, candidates=candidates,
-                attribution="time" if active is not None else None, truth=truth, data=data,
-            )  # type: ignore[call-arg]  # fmt: skip
+                v=VERSION,
+                episode=self._episode,
+                seq=self._writer.count + 1,
+                t_mono_ns=self._monotonic(),
+                t_wall_ns=self._wall(),
+                sensor=_SENSOR.get(cls, "session"),
+                active_step=active,
+                candidates=candidates,
+                attribution="time" if active is not None else None,
+                truth=truth,
+                data=data,
+            )  # type: ignore[call-arg]
         origin = proc.origin
         candidates = origin.candidates or (self._steps.open if active is None and origin.step is None else ())
         if origin.step is not None:
@@ -101,11 +109,25 @@ class Recorder:
         elif active is not None:
             attribution = "time"
         return cls(
-            v=VERSION, episode=self._episode, seq=self._writer.count + 1, t_mono_ns=self._monotonic(), t_wall_ns=self._wall(),
-            sensor=_SENSOR.get(cls, "session"), pid=proc.pid, tid=tid if tid != proc.pid else None, ppid=proc.ppid,
-            start_time=proc.start_time, exe=proc.exe, group=proc.group, origin_step=origin.step, active_step=active,
-            candidates=candidates, attribution=attribution, truth=truth, data=data,
-        )  # type: ignore[call-arg]  # fmt: skip
+            v=VERSION,
+            episode=self._episode,
+            seq=self._writer.count + 1,
+            t_mono_ns=self._monotonic(),
+            t_wall_ns=self._wall(),
+            sensor=_SENSOR.get(cls, "session"),
+            pid=proc.pid,
+            tid=tid if tid != proc.pid else None,
+            ppid=proc.ppid,
+            start_time=proc.start_time,
+            exe=proc.exe,
+            group=proc.group,
+            origin_step=origin.step,
+            active_step=active,
+            candidates=candidates,
+            attribution=attribution,
+            truth=truth,
+            data=data,
+        )  # type: ignore[call-arg]
 
     def checkpoint(self) -> None:
         """Sign what is recorded so far and make it durable."""

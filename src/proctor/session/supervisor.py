@@ -122,9 +122,18 @@ class Supervisor:
             self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
         Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
         self._commands = Commands(
-            control, loop, recorder, self._steps, self._sensor, self._resources, self._limits, self._group, spec.umask, self._listen,
+            control,
+            loop,
+            recorder,
+            self._steps,
+            self._sensor,
+            self._resources,
+            self._limits,
+            self._group,
+            spec.umask,
+            self._listen,
             self.tell,
-        )  # fmt: skip
+        )
         self._control = Control(spec.episode, self._controlled)
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
@@ -214,7 +223,7 @@ class Supervisor:
         self._tree.empty = True
 
     def _on_terminate(self, wake: int) -> None:
-        """SIGTERM: end the episode in order. (Handled here, not in the handler, which could interrupt an event.)"""
+        """SIGTERM: end the episode in order; not in the signal's handler, which could interrupt an event."""
         os.read(wake, 64)
         self._closing = True
         self._tree.end("the supervisor was asked to end (SIGTERM)")
@@ -289,10 +298,14 @@ class Supervisor:
         if op == "ps":
             command = self._commands.first
             return {
-                "episode": self.spec.episode, "state": {"hold": "frozen", "kill": "ending"}.get(decision, "running"),
-                "processes": len(self._tree.members()), "events": self.writer.count, "findings": len(self.engine.findings()),
-                "out": self.spec.out, "command": list(command.argv[:8]) if command else [],
-            }  # fmt: skip
+                "episode": self.spec.episode,
+                "state": {"hold": "frozen", "kill": "ending"}.get(decision, "running"),
+                "processes": len(self._tree.members()),
+                "events": self.writer.count,
+                "findings": len(self.engine.findings()),
+                "out": self.spec.out,
+                "command": list(command.argv[:8]) if command else [],
+            }
         if op == "thaw" and decision == "hold":
             self._tree.thaw()
             return {"ok": True}

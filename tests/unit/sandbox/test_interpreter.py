@@ -54,7 +54,7 @@ def test_a_shebang_names_its_interpreter_and_env_looks_it_up(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["no-such-program", "./no-such-program", "/no/such/program"])
 def test_what_is_not_there_is_one_line(name: str) -> None:
-    with pytest.raises(UsageError, match="no-such|/no/such") as caught:
+    with pytest.raises(UsageError, match=r"no-such|/no/such") as caught:
         resolve(name, search_path="/usr/bin", folder="/")
     assert "\n" not in str(caught.value)
 

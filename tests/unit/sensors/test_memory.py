@@ -97,16 +97,25 @@ def test_a_very_long_argument_is_cut_in_what_is_shown_only() -> None:
     ("raw", "expected"),
     [
         (struct.pack("=H", 0) + b"\0" * 14, None),
-        (struct.pack("=H", 2) + struct.pack(">H", 80) + socket.inet_aton("10.0.0.7") + b"\0" * 8, Address("inet", "10.0.0.7", 80)),
-        (struct.pack("=H", 10) + struct.pack(">HI", 443, 0) + socket.inet_pton(10, "fd00::1") + b"\0" * 4, Address("inet6", "fd00::1", 443)),
-        (struct.pack("=H", 10) + struct.pack(">HI", 1, 0) + socket.inet_pton(10, "::ffff:10.0.0.7") + b"\0" * 4, Address("inet", "10.0.0.7", 1)),
+        (
+            struct.pack("=H", 2) + struct.pack(">H", 80) + socket.inet_aton("10.0.0.7") + b"\0" * 8,
+            Address("inet", "10.0.0.7", 80),
+        ),
+        (
+            struct.pack("=H", 10) + struct.pack(">HI", 443, 0) + socket.inet_pton(10, "fd00::1") + b"\0" * 4,
+            Address("inet6", "fd00::1", 443),
+        ),
+        (
+            struct.pack("=H", 10) + struct.pack(">HI", 1, 0) + socket.inet_pton(10, "::ffff:10.0.0.7") + b"\0" * 4,
+            Address("inet", "10.0.0.7", 1),
+        ),
         (struct.pack("=H", 1) + b"/tmp/s\0junk", Address("unix", path=b"/tmp/s")),
         (struct.pack("=H", 1) + b"\0name", Address("unix", path=b"\0name")),
         (struct.pack("=H", 1), Address("unix", path=b"")),
         (struct.pack("=H", 40) + b"\0" * 14, Address("af40")),
         (struct.pack("=H", 2) + b"\0", Address("af2")),
     ],
-)  # fmt: skip
+)
 def test_addresses(raw: bytes, expected: Address | None) -> None:
     assert parse_address(raw) == expected
 
