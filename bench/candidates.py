@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PROCTOR = (sys.executable, "-m", "proctor.cli")
+PROCTOR = str(Path(sys.executable).with_name("proctor"))
 _GCC = ("gcc", "-O2", "-Wall", "-o")
 
 
@@ -49,7 +49,7 @@ class Bench:
                 "unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,chmod,fchmod,fchmodat,connect,bind,listen,sendto",
                 *command,
             ]  # fmt: skip
-        return [*PROCTOR, "run", "--quiet", "--", *command]
+        return [PROCTOR, "run", "--quiet", "--", *command]
 
 
 def available() -> tuple[list[str], list[str]]:

@@ -109,14 +109,14 @@ class Engine:
 
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, by its first event and then its rule."""
-        hits = sorted(self._hits.values(), key=lambda hit: (hit.first, hit.rule.slug))
+        hits = sorted(self._hits.values(), key=lambda hit: (hit.first, hit.rule.name))
         return tuple(self._finding(hit) for hit in hits)
 
     # --- hits ---------------------------------------------------------------------------------------------------------
 
     def _hit(self, rule: Rule, group: tuple[Value, ...], event: Event) -> _Hit:
         # A correlation spans its window's events, whatever their steps; any other rule makes one finding a step.
-        key = (rule.slug, *group) if rule.correlation is not None else (rule.slug, event.step)
+        key = (rule.name, *group) if rule.correlation is not None else (rule.name, event.step)
         hit = self._hits.get(key)
         if hit is None:
             hit = _Hit(rule, event.seq, event.step, _grade(event), self._summary(rule, event))
@@ -164,7 +164,7 @@ class Engine:
             outcome = "blocked"
         step = next(iter(hit.steps)) if len(hit.steps) == 1 else None
         return Finding(
-            id=f"{hit.rule.slug}:{hit.first}", rule=hit.rule.slug, category=hit.rule.category, level=hit.rule.level,
+            id=f"{hit.rule.name}:{hit.first}", rule=hit.rule.slug, category=hit.rule.category, level=hit.rule.level,
             grade=hit.grade, outcome=outcome,
             authorisation="authorised" if entry is not None else "forbidden" if hit.forbidden else "unaddressed",
             authority=Authority(scope=entry.scope, reason=entry.reason, by=entry.by) if entry is not None else None,
@@ -189,7 +189,7 @@ class Engine:
         if correlation is None:
             return []
         group = tuple(_value(name, event) for name in correlation.group_by)
-        windows = self._windows.setdefault(rule.slug, {})
+        windows = self._windows.setdefault(rule.name, {})
         window = windows.get(group)
         if window is None:
             if len(windows) >= MAX_GROUPS:
@@ -199,7 +199,7 @@ class Engine:
         window.append(_Seen(event.t_mono_ns, value, event))
         while window[0].t < event.t_mono_ns - correlation.timespan_ns:
             window.popleft()
-        if (rule.slug, *group) in self._hits:
+        if (rule.name, *group) in self._hits:
             return [self._hit(rule, group, event)]
         if not _reached(correlation, window):
             return []

@@ -38,7 +38,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """One conclusion with its evidence.
 
     Attributes:
-        id: stable within the episode: rule, a colon, and the number of the first event of the evidence.
+        id: stable within the episode: the rule (with the number of its document, where its file holds several), a
+            colon, and the number of the first event of the evidence.
         rule: the rule's slug, which is its file's path below ``rules``: ``grader.test_edit``.
         category: the taxonomy's slug.
         level: the rule's level.
