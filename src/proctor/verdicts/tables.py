@@ -136,6 +136,16 @@ EFFECTS: tuple[EffectRow, ...] = (
     ),
     EffectRow(
         verdict="violation",
+        family=("solution",),
+        outcome=("succeeded", "unknown", "attempted"),
+        effect="void",
+        why=(
+            "A way to the answer other than the work was taken, as far as recorded: the score may not measure the "
+            "work, and is withheld until a person decides; that can be undone."
+        ),
+    ),
+    EffectRow(
+        verdict="violation",
         effect="void",
         why=(
             "The violation was refused or did not touch the grading: the score is withheld until a person decides; "
