@@ -93,6 +93,7 @@ class Client:
     def __init__(self, channel: socket.socket, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         self.channel = channel
         self._on_news = on_news
+        self._commands = 0
 
     def open(self, spec: EpisodeSpec) -> None:
         """Tell the supervisor what it is to supervise."""
@@ -132,13 +133,15 @@ class Client:
         env: Mapping[str, str],
         step: str | None,
         streams: tuple[int, int, int],
-    ) -> None:
-        """Ask for a command; its streams are given to the supervisor."""
+    ) -> int:
+        """Ask for a command; its streams are given to the supervisor. Returns its number, which its news carries."""
         send(
             self.channel,
             {"op": "run", "path": command.path, "argv": list(argv), "cwd": cwd, "env": dict(env), "step": step},
             streams,
         )  # fmt: skip
+        self._commands += 1
+        return self._commands
 
     def tell(self, **message: Any) -> None:
         """Send a request; one that comes too late is dropped."""

@@ -161,7 +161,7 @@ class Episode:
             else stdin.fileno()
         )
         try:
-            self._client.run(
+            number = self._client.run(
                 command,
                 argv,
                 cwd=str(cwd or self._workspace),
@@ -174,13 +174,13 @@ class Episode:
                 os.close(fd)
         outputs = {out_read: bytearray(), err_read: bytearray()}
         try:
-            status = self._collect(outputs, max_output, timeout)
+            status = self._collect(number, outputs, max_output, timeout)
         finally:
             for fd in (out_read, err_read):
                 os.close(fd)
         return Completed(tuple(argv), name, status, bytes(outputs[out_read]), bytes(outputs[err_read]))
 
-    def _collect(self, outputs: dict[int, bytearray], limit: int, timeout: float | None) -> int | None:
+    def _collect(self, number: int, outputs: dict[int, bytearray], limit: int, timeout: float | None) -> int | None:
         """Read both streams until the command has ended and has nothing more to say."""
         client = self._client
         if client is None:
@@ -203,7 +203,7 @@ class Episode:
             for fd, _ in ready:
                 if fd == client.channel.fileno():
                     message = client.next()
-                    if message["op"] == "ended":
+                    if message["op"] == "ended" and message["id"] == number:
                         ended, status = True, message["status"]
                     elif message["op"] == "verdict":
                         self._keep()
