@@ -7,15 +7,17 @@ hardly depends on what else runs on the machine, so that a change of the hot pat
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from candidates import PROCTOR, Bench, Missing, bench
 from measured import Prediction, Report, arguments, figure, progress
 from procfs import cpu_ns, supervisor_of
 
+PY_SPY = str(Path(sys.executable).with_name("py-spy"))
 KINDS = {"open_write": 20_000, "rename": 10_000, "connect": 10_000, "fork_exit": 4_000, "exec": 2_000}
 METHOD = """One `proctor run` for each kind and round. The agent (workload/calls.c, `paced`) halts, makes COUNT calls of one
 kind, and halts again; between the halts: processor time of the supervisor's thread (first field of
@@ -42,11 +44,10 @@ def one(place: Bench, kind: str, count: int, profile: str | None = None) -> tupl
         supervisor = supervisor_of(agent.pid)
         if profile is not None:
             spy = subprocess.Popen(
-                [sys.executable, "-m", "py_spy", "record", "--native", "-r", "500", "-f", "raw", "-o", profile, "-p", str(supervisor)]
-                if shutil.which("py-spy") is None
-                else ["py-spy", "record", "-r", "500", "-f", "raw", "-o", profile, "-p", str(supervisor)],
+                [PY_SPY, "record", "--rate", "500", "--format", "raw", "--output", profile, "--pid", str(supervisor)],
                 stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
+            time.sleep(1.0)  # until it samples
         before = cpu_ns(supervisor)
         agent.stdin.write(b".")
         wall = int(agent.stdout.readline())
@@ -77,6 +78,8 @@ def main() -> int:
     )
     with bench() as place:
         if chosen.profile is not None:
+            if not os.access(PY_SPY, os.X_OK):
+                raise Missing("py-spy is not installed beside this interpreter (see bench/README.md)")
             for kind, count in kinds.items():
                 target = str(Path(chosen.profile).with_suffix(f".{kind}"))
                 one(place, kind, count, target)

@@ -38,13 +38,33 @@ def _asked(event: kinds.Flow, part: int) -> str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None
+
+
+def _plain(address: str | None) -> str | None:
+    """An IPv4 address written as IPv6 is the same destination (RFC 4291, section 2.5.5.2)."""
+    return address[7:] if address is not None and address.lower().startswith("::ffff:") and "." in address else address
+
+
+def _ip(event: kinds.Net) -> str | None:
+    return _plain(event.data.address) if event.data.family in {"inet", "inet6"} else None
+
+
+def _reached(event: kinds.Flow) -> str:
+    return _plain(event.data.address or _asked(event, 0)) or ""
+
+
+def _endpoint(host: str | None, port: int | None) -> str | None:
+    if host is None or port is None:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 _PROCESS: dict[str, Extract] = {"ProcessId": lambda e: e.pid, "ParentProcessId": lambda e: e.ppid, "Image": lambda e: e.exe}
 
 _FILE: dict[str, Extract] = _PROCESS | {
     "TargetFilename": _target,
+    "ClaimedFilename": lambda e: e.data.path,
     "SourceFilename": _source,
     "Operation": lambda e: e.data.op,
     "Call": lambda e: e.data.call,
@@ -68,8 +88,9 @@ FIELDS: dict[str, dict[str, Extract]] = {
     "read": _PROCESS | {"TargetFilename": lambda e: e.data.path, "Role": lambda e: e.data.role},
     "net": _PROCESS
     | {
-        "DestinationIp": lambda e: e.data.address if e.data.family in {"inet", "inet6"} else None,
+        "DestinationIp": _ip,
         "DestinationPort": lambda e: e.data.port,
+        "Destination": lambda e: _endpoint(_ip(e), e.data.port),
         "Initiated": lambda e: e.data.op in {"connect", "sendto"},
         "Operation": lambda e: e.data.op,
         "Call": lambda e: e.data.call,
@@ -78,8 +99,9 @@ FIELDS: dict[str, dict[str, Extract]] = {
     "flow": _PROCESS
     | {
         "DestinationHostname": lambda e: _asked(e, 0),
-        "DestinationIp": lambda e: e.data.address or _asked(e, 0),
+        "DestinationIp": _reached,
         "DestinationPort": lambda e: _number(_asked(e, 1)),
+        "Destination": lambda e: _endpoint(_reached(e), _number(_asked(e, 1))),
         "Initiated": lambda _: True,
         "Operation": lambda e: e.data.phase,
     },
@@ -92,7 +114,11 @@ FIELDS: dict[str, dict[str, Extract]] = {
     },
     "signal": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target, "Signal": lambda e: e.data.signo},
     "process_control": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target},
-    "leftover": {"Image": lambda e: e.data.processes[0].exe if e.data.processes else None, "Count": lambda e: len(e.data.processes)},
+    "leftover": {
+        "Image": lambda e: e.data.processes[0].exe if e.data.processes else None,
+        "CommandLine": lambda e: _join(e.data.processes[0].cmdline) if e.data.processes else None,
+        "Count": lambda e: len(e.data.processes),
+    },
 }  # fmt: skip
 """Event kind to field to its value. Image is the executable as resolved, CommandLine the arguments joined by spaces."""
 

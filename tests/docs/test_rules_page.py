@@ -1,0 +1,44 @@
+"""The tables of docs/rules.md are made from the code. PROCTOR_WRITE_DOCS=1 writes them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from proctor.detectors.fields import FIELDS, LOGSOURCES
+from tests.rules.cases import FILES, documents, slug
+
+PAGE = Path(__file__).parents[2] / "docs/rules.md"
+
+
+def shipped() -> str:
+    rows = ["| rule | level | maturity | what fires it |", "|---|---|---|---|"]
+    for path in FILES:
+        for one in documents(path):
+            if "what" in one:
+                rows.append(f"| {slug(path)} | {one['level']} | {one['maturity']} | {one['what']} |")
+    return "\n".join(rows)
+
+
+def mapping() -> str:
+    rows = ["| Sigma log source | event kinds | fields |", "|---|---|---|"]
+    for name, source in LOGSOURCES.items():
+        rows.append(f"| {name} | {', '.join(source.kinds)} | {', '.join(sorted(source.fields()))} |")
+    return "\n".join(rows)
+
+
+def test_the_tables_are_the_codes() -> None:
+    text = PAGE.read_text()
+    made = text
+    for name, table in (("shipped", shipped()), ("mapping", mapping())):
+        made = re.sub(
+            rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], made, flags=re.DOTALL
+        )
+    if os.environ.get("PROCTOR_WRITE_DOCS"):
+        PAGE.write_text(made)
+    assert made == text
+
+
+def test_every_kind_that_is_mapped_has_fields() -> None:
+    assert all(kind in FIELDS for source in LOGSOURCES.values() for kind in source.kinds)
