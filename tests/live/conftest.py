@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from proctor.session.client import Launcher
+from tests.live.episode import Place
 
 # In a process of its own: a namespace that was entered cannot be left again. The mount is part of the trial, since some
 # systems grant a namespace without rights in it. 0x10020000: CLONE_NEWUSER | CLONE_NEWNS; 0x44000: MS_REC | MS_PRIVATE.
@@ -22,3 +27,19 @@ def _user_namespaces() -> None:
     trial = subprocess.run([sys.executable, "-I", "-c", _TRIAL], capture_output=True, text=True, check=False)
     if trial.returncode != 0:
         pytest.skip(f"this kernel grants this user no user namespaces: {trial.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """One warm launcher for all, with keys and caches of its own."""
+    folder = tmp_path_factory.mktemp("proctor")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        with Launcher() as launcher:
+            yield launcher
+
+
+@pytest.fixture
+def place(tmp_path: Path, launcher: Launcher) -> Place:
+    return Place(tmp_path, launcher)

@@ -46,7 +46,12 @@ def test_an_agent_works_step_by_step(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proctor", "run", "--policy", str(policy), "--out", str(out), "--json", "--"]
     environ = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
     done = subprocess.run(
-        [*command, sys.executable, "agent.py", url], cwd=repository, capture_output=True, timeout=100, check=False, env=environ
+        [*command, sys.executable, "agent.py", url],
+        cwd=repository,
+        capture_output=True,
+        timeout=100,
+        check=False,
+        env=environ,
     )
     server.shutdown()
     server.server_close()

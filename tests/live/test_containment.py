@@ -322,7 +322,9 @@ def test_a_process_that_hides_its_memory_hides_nothing_from_the_record(inside: I
         out["write"] = attempt(lambda: open("dark.txt", "w").close())
         out["exec"] = os.spawnv(os.P_WAIT, "/bin/true", ["true"])
     """)
-    files = [event["data"] for event in inside.events if event["kind"] == "file" and event["data"]["path"] == "dark.txt"]
+    files = [
+        event["data"] for event in inside.events if event["kind"] == "file" and event["data"]["path"] == "dark.txt"
+    ]
     unreadable = [one for one in inside.refused() if one[1] == "unreadable"]
     if found["write"] is None:
         assert len(files) == 1

@@ -83,9 +83,13 @@ def test_what_a_step_leaves_running_stays_that_steps(place: Place, launcher: Lau
     waits = "while [ ! -e go ]; do sleep 0.02; done; echo late > late.txt; while :; do sleep 0.05; done"
     with Episode(workspace=place.workspace, launcher=launcher) as episode:
         first = episode.run(["sh", "-c", f"(sh -c '{waits}') >/dev/null 2>&1 & echo $!"], step="one")
-        second = episode.run(["sh", "-c", "touch go; while [ ! -s late.txt ]; do sleep 0.02; done; cat late.txt"], step="two")
+        second = episode.run(
+            ["sh", "-c", "touch go; while [ ! -s late.txt ]; do sleep 0.02; done; cat late.txt"], step="two"
+        )
         # The second step can end what the first one left; and it is gone.
-        third = episode.run(["sh", "-c", "kill -9 $0; while kill -0 $0; do sleep 0.02; done", first.stdout.decode().strip()])
+        third = episode.run(
+            ["sh", "-c", "kill -9 $0; while kill -0 $0; do sleep 0.02; done", first.stdout.decode().strip()]
+        )
     assert second.stdout == b"late\n"
     assert third.returncode == 0
     late = next(e for e in _record(episode) if e["kind"] == "file" and e["data"]["path"] == "late.txt")
@@ -230,7 +234,11 @@ def test_one_launcher_serves_episodes_at_once(place: Place, launcher: Launcher) 
         others = " ".join(f"[ -e here-{other} ] &&" for other in names)
         with episode:
             # Each waits until all of them run.
-            done = episode.run(["sh", "-c", f"touch here-{name}; until {others} true; do sleep 0.02; done; echo {name}"], step=name, timeout=50)  # noqa: E501
+            done = episode.run(
+                ["sh", "-c", f"touch here-{name}; until {others} true; do sleep 0.02; done; echo {name}"],
+                step=name,
+                timeout=50,
+            )  # noqa: E501
             results[name] = done.stdout
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(names, episodes, strict=True)]
@@ -242,12 +250,17 @@ def test_one_launcher_serves_episodes_at_once(place: Place, launcher: Launcher) 
     for name, episode in zip(names, episodes, strict=True):
         record = _record(episode)
         assert {e["data"]["id"] for e in record if e["kind"] == "step"} == {name}
-        assert {e["data"]["path"] for e in record if e["kind"] == "file" and "here-" in e["data"]["path"]} == {f"here-{name}"}
+        assert {e["data"]["path"] for e in record if e["kind"] == "file" and "here-" in e["data"]["path"]} == {
+            f"here-{name}"
+        }
 
 
 def test_a_killed_supervisor_is_an_error_and_nothing_of_it_is_left(place: Place, launcher: Launcher) -> None:
     marker = f"984{os.getpid()}"
-    with pytest.raises(ProctorError, match="ended without a verdict"), Episode(workspace=place.workspace, launcher=launcher) as episode:
+    with (
+        pytest.raises(ProctorError, match="ended without a verdict"),
+        Episode(workspace=place.workspace, launcher=launcher) as episode,
+    ):
         started = threading.Thread(target=_kill_supervisor_of, args=(marker,))
         started.start()
         try:

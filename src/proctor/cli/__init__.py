@@ -11,6 +11,7 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (by default the process's own) and return its exit status."""
+    _standard_streams()
     words = sys.argv[1:] if argv is None else argv
     supervisor = _early_supervisor() if words[:1] == ["run"] else None
     from proctor.cli.parser import parse  # each command imports only what it needs
@@ -35,6 +36,17 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     return status
+
+
+def _standard_streams() -> None:
+    """Give descriptors 0 to 2 that the caller closed to the null device, before something else gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False, encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _early_supervisor() -> tuple[int, socket.socket]:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         cwd=workspace,
         env=environment(policy, [command], os.environ, spec.episode),
         step=None,
-        streams=(_open(0, os.O_RDONLY), _open(stdout, os.O_WRONLY), _open(2, os.O_WRONLY)),
+        streams=(0, stdout, 2),
     )
     if client.wait_any("ended", "verdict")["op"] == "ended":
         client.tell(op="close")
@@ -55,15 +55,6 @@ def _working_folder() -> str:
         return str(Path.cwd().resolve(strict=True))
     except OSError as error:
         raise UsageError(f"run: the working folder cannot be used ({error.strerror})") from None
-
-
-def _open(fd: int, flags: int) -> int:
-    """A standard stream, or the null device where the caller closed it."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return os.open(os.devnull, flags)
-    return fd
 
 
 def _forward_signals(client: Client) -> None:

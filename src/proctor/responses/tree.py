@@ -8,6 +8,8 @@ import select
 import signal
 import time
 
+from proctor.sandbox.linux import signal_thread
+
 __all__ = ["freeze", "kill", "members", "thaw"]
 
 _KILL_SECONDS = 30.0
@@ -33,27 +35,30 @@ def members(init: int) -> list[int]:
     return found
 
 
-def _running(pid: int) -> bool:
-    """Whether any thread could still run code of its own.
+def _running(pid: int) -> list[int]:
+    """Threads that could still run code of their own.
 
     A thread in state D is inside a call: it stops before it returns to its own code.
     """
+    found = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return False
+        return []
     for thread in threads:
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
             raw = file.read()
             if raw[raw.rindex(b")") + 2 : raw.rindex(b")") + 3] in {b"R", b"S"}:
-                return True
-    return False
+                found.append(int(thread))
+    return found
 
 
 def freeze(init: int) -> list[int]:
     """Stop every process (SIGSTOP) and return once none can run code of its own any more.
 
     The supervisor calls this while it answers no notification, so a thread that asks for a child stays in its call.
+    The signal goes to each running thread: sent to the process it could wait for the one thread that is held in a call,
+    while the others run on.
 
     Raises:
         TimeoutError: after 10 seconds some process still runs; the caller must kill instead.
@@ -61,14 +66,13 @@ def freeze(init: int) -> list[int]:
     deadline = time.monotonic() + _FREEZE_SECONDS
     while True:
         found = members(init)
-        running = [pid for pid in found if _running(pid)]
+        running = [(pid, tid) for pid in found for tid in _running(pid)]
         if not running:
             return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes still running: {running[:10]}")
-        for pid in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+            raise TimeoutError(f"threads still running: {running[:10]}")
+        for pid, tid in running:
+            signal_thread(pid, tid, signal.SIGSTOP)
 
 
 def thaw(init: int) -> list[int]:

@@ -49,6 +49,7 @@ __all__ = [
     "set_name",
     "set_no_new_privs",
     "set_parent_death_signal",
+    "signal_thread",
     "supported_machine",
     "umount",
     "unshare",
@@ -230,6 +231,7 @@ class _CloneArgs(ctypes.Structure):
 
 _CLONE_INTO_CGROUP = 0x200000000
 _SYS_CLONE3 = 435
+_SYS_TGKILL = 234
 _SIGCHLD = 17
 
 
@@ -253,6 +255,11 @@ def fork_into_cgroup(folder: int) -> int:
     if pid < 0:
         return os.fork()
     return pid
+
+
+def signal_thread(pid: int, tid: int, signo: int) -> None:
+    """tgkill(2): signal one thread; one that has ended is no error."""
+    _syscall(_SYS_TGKILL, pid, tid, signo)
 
 
 def close_from(first: int) -> None:

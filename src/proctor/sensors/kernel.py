@@ -12,6 +12,7 @@ import hashlib
 import os
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -88,6 +89,7 @@ class KernelSensor:
         self._limit = limit
         self._living = 0
         self._recount_at = 0
+        self._clones: deque[int] = deque(maxlen=limit)
         self.received = 0
         self.held: list[tuple[int, int]] = []
         self.on_process: Callable[[Proc], None] = lambda _: None
@@ -244,6 +246,7 @@ class KernelSensor:
         if self._living >= self._limit and not self._room():
             raise Refusal(errno.EAGAIN, "limit")
         self._living += 1
+        self._clones.append(time.monotonic_ns())
         proc.forked = True
         proc.forks.append(self._processes.steps_open)
         if len(proc.forks) > 64:  # forks that failed leave their entry
@@ -255,8 +258,14 @@ class KernelSensor:
         now = time.monotonic_ns()
         if now - self._recount_at > _RECOUNT_NS:
             self._recount_at = now
-            self._living = self._processes.count()
+            self._living = self._processes.count() + self._in_flight(now)
         return self._living < self._limit
+
+    def _in_flight(self, now: int) -> int:
+        """Calls let go on so lately that their children may not be there to be counted."""
+        while self._clones and self._clones[0] < now - _RECOUNT_NS:
+            self._clones.popleft()
+        return len(self._clones)
 
     def _exec(self, call: Call, proc: Proc, name: str) -> None:
         args = call.args

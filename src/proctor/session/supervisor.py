@@ -15,7 +15,7 @@ from proctor import __version__
 from proctor.clock import Clock
 from proctor.detectors.engine import Engine
 from proctor.detectors.rules import RuleSet
-from proctor.errors import SandboxError
+from proctor.errors import SandboxError, UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.journal.keys import SigningKey
@@ -83,7 +83,10 @@ class Supervisor:
     def _open(self, rules: RuleSet, key: SigningKey) -> None:
         """Make the record's folder and the journal in it."""
         out = Path(self.spec.out)
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {out}: cannot be made ({error.strerror})") from None
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
         self.writer = Writer(out, key)
