@@ -45,8 +45,8 @@ class Bench:
             # The same kinds of call as Proctor records. strace's filter cannot look at an open's flags: reads stop too.
             return [
                 "strace", "--seccomp-bpf", "-f", "-qq", "-o", str(self.folder / "strace.out"), "-e",
-                "trace=%process,%signal,open,openat,openat2,creat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,"
-                "unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,chmod,fchmod,fchmodat,connect,bind,listen,sendto",
+                ("trace=%process,%signal,open,openat,openat2,creat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,"
+                "unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,chmod,fchmod,fchmodat,connect,bind,listen,sendto"),
                 *command,
             ]  # fmt: skip
         return [PROCTOR, "run", "--quiet", "--", *command]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -73,7 +73,7 @@ class Report:
 
     def begin(self) -> None:
         """Write down, on the terminal and in the file, what is expected, before anything is measured."""
-        self._started = datetime.datetime.now(datetime.UTC)
+        self._started = dt.datetime.now(dt.UTC)
         self._load = os.getloadavg()
         print(f"{self.name}{' (quick: preliminary figures)' if self.quick else ''}")
         for prediction in self.predictions.values():
@@ -104,7 +104,7 @@ class Report:
             "name": self.name,
             "preliminary": self.quick,
             "started": self._started.isoformat(timespec="seconds"),
-            "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "machine": machine() | {"load_before": self._load, "load_after": os.getloadavg()},
             "versions": versions(),
             "method": " ".join(self.method.split()),

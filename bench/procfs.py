@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 SUPERVISOR = "proctor-super"
 
@@ -114,7 +115,7 @@ class MemoryWatch:
             looks += 1
             self._stop.wait(0.01)
 
-    def __enter__(self) -> MemoryWatch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -18,7 +18,10 @@ SCRIPT: list[tuple[str, dict[str, str]]] = [
     ("bash", {"command": "git log --oneline; ls; python3 -m unittest discover -s tests"}),
     ("read_file", {"path": "src/median.py"}),
     ("write_file", {"path": "src/median.py", "text": FIXED}),
-    ("bash", {"command": "python3 -m unittest discover -s tests && git -c user.name=a -c user.email=a@b commit -qam fix"}),
+    (
+        "bash",
+        {"command": "python3 -m unittest discover -s tests && git -c user.name=a -c user.email=a@b commit -qam fix"},
+    ),
     ("submit", {"answer": "fixed the even case"}),
 ]
 

@@ -238,7 +238,7 @@ def test_one_launcher_serves_episodes_at_once(place: Place, launcher: Launcher) 
                 ["sh", "-c", f"touch here-{name}; until {others} true; do sleep 0.02; done; echo {name}"],
                 step=name,
                 timeout=50,
-            )  # noqa: E501
+            )
             results[name] = done.stdout
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(names, episodes, strict=True)]

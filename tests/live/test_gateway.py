@@ -151,15 +151,17 @@ for request in (
     b"CONNECT nonsense HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n",
     b"CONNECT 0.0.0.0:{port}@evil.example:443 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n",
     b"\\x16\\x03\\x01 this is no HTTP\\r\\n\\r\\n",
-    b"CONNECT " + b"a" * 20000 + b":443 HTTP/1.1\\r\\n\\r\\n",
 ):
     print(raw(request).split(b"\\r\\n")[0].decode())
+# Refused before it was read to its end, so that the answer itself may be lost.
+long = tried(lambda: raw(b"CONNECT " + b"a" * 20000 + b":443 HTTP/1.1\\r\\n\\r\\n").split(b"\\r\\n")[0].decode())
+print(long in {{"HTTP/1.1 400 Bad Request", "ConnectionResetError", "BrokenPipeError"}})
 """)
     run = place.run(*agent, policy=f'[network]\nallow = ["0.0.0.0:{port}"]\n')
     assert run.stdout.decode().splitlines() == [
         "HTTP/1.1 200 Connection established True", "HTTP/1.1 403 Forbidden", "HTTP/1.1 403 Forbidden",
         "HTTP/1.1 403 Forbidden", "HTTP/1.1 405 Method Not Allowed", "HTTP/1.1 400 Bad Request",
-        "HTTP/1.1 400 Bad Request", "HTTP/1.1 400 Bad Request", "HTTP/1.1 400 Bad Request",
+        "HTTP/1.1 400 Bad Request", "HTTP/1.1 400 Bad Request", "True",
     ], run.stderr  # fmt: skip
     flows = [event["data"] for event in run.of("flow")]
     assert [flow["phase"] for flow in flows] == ["open", "close"] + ["refused"] * 8
@@ -259,14 +261,15 @@ def test_connections_go_on_after_a_thaw(place: Place, port: int) -> None:
     place.file("tests/t.py", "x")
     agent = _python(f"""
 import os, threading
+sizes = []
 def fetch():
-    for _ in range(30):
-        urllib.request.urlopen("http://127.0.0.1:{port}/", timeout=20).read()
+    for _ in range(20):
+        sizes.append(len(urllib.request.urlopen("http://127.0.0.1:{port}/", timeout=20).read()))
 threads = [threading.Thread(target=fetch) for _ in range(4)]
 for thread in threads: thread.start()
 tried(lambda: open("tests/t.py", "w"))
 for thread in threads: thread.join()
-print("done")
+print(len(sizes), set(sizes))
 """)
     policy = (
         f'[episode]\nid = "e1"\n[files]\nprotect = ["tests/"]\n[network]\nallow = ["127.0.0.1:{port}"]\n'
@@ -277,5 +280,5 @@ print("done")
             assert process.poll() is None
         assert place.proctor("thaw", "e1").returncode == 0
         run = place.finished(process, out)
-    assert run.stdout == b"done\n", run.stderr
+    assert run.stdout.decode() == f"80 {{{len(BODY)}}}\n", run.stderr
     assert run.status == 10

@@ -285,7 +285,7 @@ def test_a_limit_ends_the_episode_and_is_named(cli: Cli, limit: str, code: str) 
     cli.policy(f"[resources]\n{limit}\n")
     assert cli.run(PY, "-c", code).returncode == 0
     (response,) = cli.verdict()["responses"]
-    assert (response["action"], response["limit"]) == ("kill", limit.split()[0])
+    assert (response["action"], response["limit"]) == ("kill", limit.split(maxsplit=1)[0])
 
 
 def test_a_fork_bomb_meets_its_limit(cli: Cli) -> None:
@@ -400,7 +400,7 @@ def test_the_client_dead_means_the_tree_dead_and_a_gap(cli: Cli) -> None:
     process.kill()
     process.communicate()
     until(lambda: alive(marker) == [], "a process outlived its client")
-    until(lambda: (cli.out / "verdict.json").exists(), "no verdict")
+    until((cli.out / "verdict.json").exists, "no verdict")
     assert cli.verdict()["verdict"] == "incomplete"
     assert cli.proctor("verify", str(cli.out)).returncode == 0
 

@@ -34,6 +34,8 @@ def cases(kind: str) -> Iterator[tuple[Path, str, list[AnyEvent]]]:
 
 
 def _fill(value: Any, number: int) -> Any:
+    if value == "{i}":
+        return number
     if isinstance(value, str):
         return value.replace("{i}", str(number))
     if isinstance(value, list):

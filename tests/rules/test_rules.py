@@ -84,6 +84,12 @@ def test_firing_cases_yield_that_rules_finding(path: Path, events: list[AnyEvent
     assert canonical(found(events).findings()) == canonical(engine.findings())
 
 
+def test_every_document_is_fired_by_some_case() -> None:
+    """A rule in a file of several would otherwise be carried by its neighbour's cases."""
+    fired = {finding.id.rpartition(":")[0] for _, _, events in cases("firing") for finding in found(events).findings()}
+    assert {rule.name for rule in RULES.rules if not rule.silent} == fired
+
+
 @pytest.mark.parametrize(
     ("path", "events"), [pytest.param(p, e, id=f"{slug(p)}: {name}") for p, name, e in cases("benign")]
 )

@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from proctor.detectors.rules import RuleSet
+from proctor.detectors.rules import RuleSet, Unevaluable
 from proctor.errors import RuleError
 from proctor.findings import Level
 
 if TYPE_CHECKING:
-    from proctor.detectors.rules import Correlation, Rule, Unevaluable
+    from proctor.detectors.rules import Correlation, Rule
 
 __all__ = ["SHIPPED", "compile_rules", "load"]
 
@@ -90,22 +91,35 @@ def _compile(files: list[tuple[str, Path, bytes]], digest: str) -> RuleSet:
     rules: list[Rule] = []
     unevaluable: list[Unevaluable] = []
     for name, path, content in files:
+        slug = name.removesuffix(".yml").replace("/", ".")
         try:
             collection = SigmaCollection.from_yaml(content.decode("utf-8"), collect_errors=False)
+            made, left = _file(slug, path, collection.rules)
+        except RuleError:
+            raise
         except (SigmaError, UnicodeDecodeError, ValueError) as error:
-            raise RuleError(f"{path}: {str(error).splitlines()[0]}") from None
+            raise RuleError(f"{path}: {_line(error)}") from None
         except Exception as error:  # a YAML error's class is the YAML library's own
-            raise RuleError(f"{path}: no rule ({type(error).__name__}: {str(error).splitlines()[0]})") from None
-        slug = name.removesuffix(".yml").replace("/", ".")
-        made, left = _file(slug, path, collection.rules)
+            raise RuleError(f"{path}: no rule ({type(error).__name__}: {_line(error)})") from None
         rules += made
         unevaluable += left
-    names = {rule.name for rule in rules}
+    names = Counter(rule.name for rule in rules)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise RuleError(f"{', '.join(twice)}: two rules have this name; allowed is one each, over all folders")
+    evaluated = []
     for rule in rules:
-        missing = set(rule.correlation.bases) - names if rule.correlation is not None else set()
+        # pySigma has seen that the rules exist: one that is missing here is listed as not evaluated itself.
+        missing = set(rule.correlation.bases) - set(names) if rule.correlation is not None else set()
         if missing:
-            raise RuleError(f"{rule.slug}: correlates rules that do not exist: {', '.join(sorted(missing))}")
-    return RuleSet(digest=digest, rules=tuple(rules), unevaluable=tuple(unevaluable))
+            reason = f"correlates {', '.join(sorted(missing))}, not evaluated"
+            unevaluable.append(Unevaluable(slug=rule.slug, reason=reason))
+        else:
+            evaluated.append(rule)
+    return RuleSet(digest=digest, rules=tuple(evaluated), unevaluable=tuple(unevaluable))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
 
 
 def _file(slug: str, path: Path, documents: Sequence[Any]) -> tuple[list[Rule], list[Unevaluable]]:
@@ -113,7 +127,7 @@ def _file(slug: str, path: Path, documents: Sequence[Any]) -> tuple[list[Rule], 
 
     from proctor.detectors.conditions import Unsupported, condition
     from proctor.detectors.fields import LOGSOURCES
-    from proctor.detectors.rules import Rule, Unevaluable
+    from proctor.detectors.rules import Rule
 
     correlated = {
         reference.reference for one in documents if isinstance(one, SigmaCorrelationRule) for reference in one.rules or ()

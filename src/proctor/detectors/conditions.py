@@ -21,6 +21,7 @@ from sigma.types import (
     SigmaNull,
     SigmaNumber,
     SigmaRegularExpression,
+    SigmaRegularExpressionFlag,
     SigmaString,
     SpecialChars,
 )
@@ -28,6 +29,13 @@ from sigma.types import (
 from proctor.detectors.rules import And, Match, Node, Not, Or
 
 __all__ = ["Unsupported", "condition"]
+
+
+_FLAGS = {
+    SigmaRegularExpressionFlag.IGNORECASE: "i",
+    SigmaRegularExpressionFlag.MULTILINE: "m",
+    SigmaRegularExpressionFlag.DOTALL: "s",
+}
 
 
 class Unsupported(Exception):
@@ -56,7 +64,7 @@ def _value(field: str, value: Any) -> Node:
         return Or(tuple(_value(field, item) for item in value.values))
     if isinstance(value, SigmaString):
         return _text(field, value, cased=isinstance(value, SigmaCasedString))
-    if isinstance(value, SigmaNumber):
+    if type(value) is SigmaNumber:  # a part of a timestamp (|hour) is one too, and means something else
         return Match(field, "equals", value.number)
     if isinstance(value, SigmaBool):
         return Match(field, "equals", value.boolean)
@@ -75,7 +83,7 @@ def _value(field: str, value: Any) -> Node:
 
 def _regex(field: str, value: SigmaRegularExpression) -> Node:
     source = value.regexp.original
-    letters = "".join(sorted(flag.name[0].lower() for flag in value.flags))
+    letters = "".join(sorted(_FLAGS[flag] for flag in value.flags))
     source = f"(?{letters}){source}" if letters else source
     try:
         re.compile(source)
@@ -86,6 +94,8 @@ def _regex(field: str, value: SigmaRegularExpression) -> Node:
 
 def _text(field: str, value: SigmaString, *, cased: bool) -> Node:
     parts = list(value.s)
+    if any(not isinstance(part, str | SpecialChars) for part in parts):
+        raise Unsupported(f"{field}: a placeholder (|expand)")
     many = SpecialChars.WILDCARD_MULTI
     starts, ends = bool(parts) and parts[-1] is many, bool(parts) and parts[0] is many
     inner = parts[1 if ends else 0 : len(parts) - 1 if starts and len(parts) > 1 else len(parts)]

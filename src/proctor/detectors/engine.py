@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import string
-from collections import deque
-from collections.abc import Callable, Sequence
+from bisect import insort
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proctor.detectors.fields import FIELDS, LOGSOURCES, Value
+from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value
 from proctor.detectors.matching import Facts, Test, predicate
-from proctor.detectors.rules import Correlation, Rule, RuleSet
-from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Mark, Net, Read, Refused, Result
+from proctor.detectors.narrowing import KEYS, Key, narrow
+from proctor.detectors.rules import Rule, RuleSet
+from proctor.detectors.window import Window
+from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
 from proctor.findings import Authority, Finding, Grade, Outcome
 from proctor.policy.authorisation import authority
@@ -23,8 +25,11 @@ MAX_EVENTS = 100
 MAX_SHOWN_TARGETS = 20
 MAX_TARGETS = 10_000
 """Beyond it a finding's targets are no longer all known, so that no scope can cover them."""
-MAX_WINDOW = 10_000
 MAX_GROUPS = 1_000
+"""Groups of one correlation that are counted at a time; the one that was begun first is given up."""
+MAX_AWAITED = 10_000
+"""Events whose result is still looked for; the oldest is given up, and stays ``attempted``."""
+MAX_KEYS = 1_000
 
 Authoriser = Callable[[Policy, str, Sequence[str]], Authorise | None]
 
@@ -41,21 +46,15 @@ class _Hit:
     events: list[int] = field(default_factory=list)
     count: int = 0
     targets: dict[str, None] = field(default_factory=dict)
-    overflow: bool = False
+    shown: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
+    entry: Authorise | None = None
+    refused: bool = False
     forbidden: bool = False
     blocked: int = 0
     succeeded: int = 0
     unknown: int = 0
     steps: set[str | None] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """One event in a correlation's window."""
-
-    t: int
-    value: Value
-    event: Event
 
 
 class Engine:
@@ -72,35 +71,52 @@ class Engine:
         self._authorise = authorise
         self._hits: dict[tuple[Any, ...], _Hit] = {}
         self._awaited: dict[int, list[_Hit]] = {}
-        self._windows: dict[str, dict[tuple[Value, ...], deque[_Seen]]] = {}
-        self._by_type: dict[type[Event], list[tuple[Test, Rule]]] = {}
+        self._windows: dict[str, dict[tuple[Value, ...], Window]] = {}
+        self._rules: dict[type[Event], list[Rule]] = {}
+        self._tests: dict[tuple[type[Event], Any], list[tuple[Test | None, Rule]]] = {}
+        self._lanes: dict[type[Event], tuple[Mapping[str, Extract], Key | None]] = {}
         self._correlations: dict[str, list[Rule]] = {}
         for rule in rules.rules:
             if rule.correlation is not None:
                 for base in rule.correlation.bases:
                     self._correlations.setdefault(base, []).append(rule)
-            elif rule.condition is not None:
-                self._index(rule)
+            else:
+                for kind in LOGSOURCES[rule.logsource].kinds:
+                    self._rules.setdefault(KINDS[kind], []).append(rule)
+                    self._lanes[KINDS[kind]] = FIELDS[kind], KEYS.get(kind, (None,))[0]
 
-    def _index(self, rule: Rule) -> None:
-        source = LOGSOURCES[rule.logsource]
-        for kind in source.kinds:
-            if rule.condition is not None:
-                test = _both(source.only, predicate(rule.condition))
-                self._by_type.setdefault(KINDS[kind], []).append((test, rule))
+    def _applicable(self, kind: type[Event], key: Any, facts: Facts) -> list[tuple[Test | None, Rule]]:
+        """The rules that events of one key can still meet; None in place of a test: every one of them does."""
+        _, fields = KEYS.get(_tag(kind), (None, ()))
+        tests: list[tuple[Test | None, Rule]] = []
+        for rule in self._rules[kind]:
+            if rule.condition is None or not LOGSOURCES[rule.logsource].only(facts.event):
+                continue
+            left = narrow(rule.condition, lambda match: predicate(match)(facts) if match.field in fields else None)
+            if left is not False:
+                tests.append((None if left is True else predicate(left), rule))
+        if len(self._tests) >= MAX_KEYS:
+            self._tests.clear()
+        self._tests[kind, key] = tests
+        return tests
 
     def feed(self, event: Event) -> list[Finding]:
         """Take one event; return the findings that it made or changed."""
         kind = type(event)
         if kind is Result or kind is ExecResult:
             return self._result(event)
-        tests = self._by_type.get(kind)
-        if tests is None:
+        lane = self._lanes.get(kind)
+        if lane is None:
             return []
+        fields, key_of = lane
+        key = key_of(event) if key_of is not None else None
+        facts = Facts(event, fields)
+        tests = self._tests.get((kind, key))
+        if tests is None:
+            tests = self._applicable(kind, key, facts)
         found: list[_Hit] = []
-        facts = Facts(event, FIELDS[str(kind.__struct_config__.tag)])
         for test, rule in tests:
-            if test(facts):
+            if test is None or test(facts):
                 if not rule.silent:
                     found.append(self._hit(rule, (), event))
                 for correlation in self._correlations.get(rule.name, ()):
@@ -110,6 +126,10 @@ class Engine:
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, by its first event and then its rule."""
         hits = sorted(self._hits.values(), key=lambda hit: (hit.first, hit.rule.name))
+        for hit in hits:
+            if not hit.refused:  # the entry that covers most, now that all targets are known
+                hit.entry = self._authorise(self._policy, hit.rule.category, sorted(hit.targets))
+                hit.unjudged.clear()
         return tuple(self._finding(hit) for hit in hits)
 
     # --- hits ---------------------------------------------------------------------------------------------------------
@@ -133,16 +153,22 @@ class Engine:
             target = _target(name, event)
             if target is None or target in hit.targets:
                 continue
-            if len(hit.targets) < MAX_TARGETS:
-                hit.targets[target] = None
-            else:
-                hit.overflow = True
+            if len(hit.targets) == MAX_TARGETS:
+                hit.refused = True
+                continue
+            hit.targets[target] = None
+            insort(hit.shown, target)
+            del hit.shown[MAX_SHOWN_TARGETS:]
+            if not hit.refused:
+                hit.unjudged.append(target)
         hit.forbidden = hit.forbidden or _forbidden(event)
         outcome = _outcome(event)
         hit.blocked += outcome == "blocked"
         hit.succeeded += outcome == "succeeded"
         if outcome == "attempted" and isinstance(event, File | Exec):
             self._awaited.setdefault(event.seq, []).append(hit)
+            if len(self._awaited) > MAX_AWAITED:
+                del self._awaited[next(iter(self._awaited))]
 
     def _result(self, event: Event) -> list[Finding]:
         data = event.data  # type: ignore[attr-defined]
@@ -152,9 +178,18 @@ class Engine:
             hit.unknown += data.outcome == "unknown"
         return [self._finding(hit) for hit in hits if data.outcome in {"succeeded", "unknown"}]
 
+    def _judge(self, hit: _Hit) -> Authorise | None:
+        """The entry that authorises a finding. Only targets that came since are looked at: one outside is enough."""
+        if hit.unjudged or not hit.targets:
+            found = self._authorise(self._policy, hit.rule.category, hit.unjudged)
+            if found is None or not hit.entry:
+                hit.entry = found
+            hit.refused = hit.refused or (found is None and bool(hit.unjudged))
+            hit.unjudged.clear()
+        return None if hit.refused else hit.entry
+
     def _finding(self, hit: _Hit) -> Finding:
-        targets = sorted(hit.targets)
-        entry = None if hit.overflow else self._authorise(self._policy, hit.rule.category, targets)
+        entry = self._judge(hit)
         outcome: Outcome = "attempted"
         if hit.succeeded:
             outcome = "succeeded"
@@ -168,7 +203,7 @@ class Engine:
             grade=hit.grade, outcome=outcome,
             authorisation="authorised" if entry is not None else "forbidden" if hit.forbidden else "unaddressed",
             authority=Authority(scope=entry.scope, reason=entry.reason, by=entry.by) if entry is not None else None,
-            step=step, summary=hit.summary, events=tuple(hit.events), count=hit.count, targets=tuple(targets[:MAX_SHOWN_TARGETS]),
+            step=step, summary=hit.summary, events=tuple(hit.events), count=hit.count, targets=tuple(hit.shown),
         )  # fmt: skip
 
     @staticmethod
@@ -189,37 +224,26 @@ class Engine:
         if correlation is None:
             return []
         group = tuple(_value(name, event) for name in correlation.group_by)
+        if (rule.name, *group) in self._hits:
+            return [self._hit(rule, group, event)]
         windows = self._windows.setdefault(rule.name, {})
         window = windows.get(group)
         if window is None:
             if len(windows) >= MAX_GROUPS:
                 windows.pop(next(iter(windows)))
-            window = windows[group] = deque(maxlen=MAX_WINDOW)
-        value = _value(correlation.field, event) if correlation.field is not None else event.seq
-        window.append(_Seen(event.t_mono_ns, value, event))
-        while window[0].t < event.t_mono_ns - correlation.timespan_ns:
-            window.popleft()
-        if (rule.name, *group) in self._hits:
-            return [self._hit(rule, group, event)]
-        if not _reached(correlation, window):
+            window = windows[group] = Window(correlation)
+        if not window.add(event, _value(correlation.field, event) if correlation.field is not None else event.seq):
             return []
-        hit = None
-        for seen in window:
-            hit = self._hit(rule, group, seen.event)
-        return [hit] if hit is not None else []
+        del windows[group]
+        return [self._hit(rule, group, seen) for seen in window.events()][-1:]
 
 
-def _both(only: Callable[[Any], bool], test: Test) -> Test:
-    return lambda facts: only(facts.event) and test(facts)
-
-
-def _reached(correlation: Correlation, window: deque[_Seen]) -> bool:
-    number = len({seen.value for seen in window}) if correlation.type == "value_count" else len(window)
-    return number >= correlation.count if correlation.op == "gte" else number > correlation.count
+def _tag(kind: type[Event]) -> str:
+    return str(kind.__struct_config__.tag)
 
 
 def _extractor(name: str, event: Event) -> Callable[[Any], Value] | None:
-    return FIELDS.get(str(type(event).__struct_config__.tag), {}).get(name)
+    return FIELDS.get(_tag(type(event)), {}).get(name)
 
 
 def _value(name: str, event: Event) -> Value:
@@ -253,7 +277,7 @@ def _forbidden(event: Event) -> bool:
 def _outcome(event: Event) -> str:
     if isinstance(event, Refused):
         return "blocked"
-    if isinstance(event, Read):
+    if isinstance(event, Read | Leftover):
         return "succeeded"
     if isinstance(event, Flow):
         return {"refused": "blocked", "open": "succeeded", "close": "succeeded"}.get(event.data.phase, "attempted")

@@ -7,7 +7,7 @@ from typing import Any
 
 from proctor.events import Event, kinds
 
-__all__ = ["FIELDS", "LOGSOURCES", "Logsource", "Value"]
+__all__ = ["FIELDS", "LOGSOURCES", "Extract", "Logsource", "Value"]
 
 Value = str | int | bool | None
 Extract = Callable[[Any], Value]
@@ -128,7 +128,7 @@ class Logsource:
 
     Args:
         kinds: event kinds.
-        only: further condition on an event.
+        only: further condition on an event, on nothing but what :mod:`proctor.detectors.narrowing` tells apart.
     """
 
     def __init__(self, *kinds_: str, only: Callable[[Any], bool] = lambda _: True) -> None:

@@ -2,8 +2,8 @@
 
 Two ways in: an address of the host's loopback that the policy allows is listened to at the same address inside, and
 is connected straight through; everything else is asked for by name with HTTP CONNECT (RFC 9110, 9.3.6) at
-127.0.0.1:3128. Nothing is connected before the supervisor has recorded it, and without the supervisor nothing is
-connected at all: its channel's end is the gateway's end.
+127.0.0.1:3128. No byte passes before the supervisor has recorded the connection, and without the supervisor
+none passes at all: its channel's end is the gateway's end.
 """
 
 from __future__ import annotations
@@ -40,13 +40,17 @@ class _Gateway:
             self._flows += 1
             return self._flows
 
-    def _tell(self, **message: object) -> None:
-        """Have one fact recorded; returns once it is. One at a time: answers come in the order of questions."""
+    def _tell(self, **message: object) -> bool:
+        """Have one fact recorded; returns once it is. One at a time: answers come in the order of questions.
+
+        False: a response to a finding refuses what was told.
+        """
         with self._lock:
             send(self._channel, dict(message))
             answer, _, _ = receive(self._channel)
         if answer is None:
             os._exit(0)
+        return bool(answer["op"] == "recorded")
 
     def accept(self, listener: socket.socket, address: tuple[str, int]) -> NoReturn:
         """Take connections of one listener, a thread each."""
@@ -118,7 +122,9 @@ class _Gateway:
             return
         with server:
             address, number = server.getpeername()[:2]
-            self._tell(phase="open", flow=flow, peer=peer, asked=asked, address=address, port=number)
+            if not self._tell(phase="open", flow=flow, peer=peer, asked=asked, address=address, port=number):
+                self._tell(phase="refused", flow=flow, peer=peer, asked=asked, reason="a response to a finding")
+                return
             client.settimeout(None)
             server.settimeout(None)
             sent = received = 0

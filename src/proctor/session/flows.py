@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ class Gateway:
         self._recorder = recorder
         self._processes = processes
         self._closing = False
+        self._held: str | None = None
         self._channel, theirs = pair()
         self._pid = os.fork()
         if self._pid == 0:
@@ -58,9 +60,23 @@ class Gateway:
             received_bytes=message.get("received", 0),
         )  # fmt: skip
         proc = flow_owner(self._processes, message["peer"]) if message["phase"] != "close" else None
+        frozen_before = self._recorder.decision == "hold"
         self._recorder.emit(kinds.Flow, data, proc=proc)
         if self._recorder.decision == "go_on":
-            send(self._channel, {"op": "recorded"})
+            self._answer("recorded")
+        elif self._recorder.decision == "hold":
+            # The gateway asks one thing at a time, so there is one answer to hold.
+            self._held = "recorded" if frozen_before else "refused"
+
+    def thaw(self) -> None:
+        """Answer what was asked while the tree was frozen: the flow that it was frozen for is refused."""
+        answer, self._held = self._held, None
+        if answer is not None:
+            self._answer(answer)
+
+    def _answer(self, op: str) -> None:
+        with contextlib.suppress(OSError):  # it is dead: the end of its channel, a gap, is the next thing read
+            send(self._channel, {"op": op})
 
     def close(self) -> None:
         """End it; what it relays ends with it."""

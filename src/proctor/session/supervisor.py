@@ -290,6 +290,8 @@ class Supervisor:
         self._sensor.release()
         if self._watching is not None:
             self._watching.thaw()
+        if self._gateway is not None:
+            self._gateway.thaw()
         held, self._held = self._held, []
         for listener in held:
             self._listen(listener)

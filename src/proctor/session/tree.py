@@ -8,8 +8,8 @@ import signal
 from collections.abc import Callable
 
 from proctor.events import kinds
-from proctor.findings import Finding
-from proctor.policy.records import Policy
+from proctor.findings import Authorisation, Finding
+from proctor.policy.records import Action, Policy
 from proctor.responses import tree
 from proctor.responses.decide import decide
 from proctor.session.recorder import Recorder
@@ -42,20 +42,23 @@ class Tree:
         self._policy = policy
         self._recorder = recorder
         self._tell = tell
-        self._answered: set[str] = set()
+        self._answered: dict[str, tuple[Authorisation, Action | None]] = {}
         self.empty = False
         self.on_thaw: Callable[[], None] = lambda: None
 
     def respond(self, finding: Finding) -> None:
-        """Do what the policy says about a finding, once; on return it has taken effect."""
-        if finding.id in self._answered:
+        """Do what the policy says about a finding; on return it has taken effect.
+
+        Once for a finding, and again where it grew past what is authorised.
+        """
+        action = decide(finding, self._policy)
+        if self._answered.get(finding.id) == (finding.authorisation, action):
             return
-        self._answered.add(finding.id)
+        self._answered[finding.id] = (finding.authorisation, action)
         self._tell(
             op="finding", rule=finding.rule, outcome=finding.outcome, authorisation=finding.authorisation,
             step=finding.step, summary=finding.summary,
         )  # fmt: skip
-        action = decide(finding, self._policy)
         if self._recorder.decision != "go_on":
             return
         if action == "freeze":

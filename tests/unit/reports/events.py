@@ -27,7 +27,7 @@ def sample(kind: str, text: str, *, seq: int = 1, outcome: str | None = None) ->
     return event
 
 
-def _fill(hint: Any, text: str) -> Any:  # noqa: ANN401 - a type, and a value of it
+def _fill(hint: Any, text: str) -> Any:
     if hint is str:
         return text
     if hint in (int, float, bool):

@@ -57,7 +57,7 @@ def test_paths_resolve_inside_the_root(
     path: bytes,
     follow: bool,
     expected: str | None,
-    existed: bool,  # noqa: FBT001
+    existed: bool,
 ) -> None:
     found = resolver.resolve(ME, ME, -100, path, follow=follow)
     assert inside(tmp_path, found.object) == expected

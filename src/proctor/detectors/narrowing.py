@@ -1,0 +1,51 @@
+"""Leaving out what cannot apply: most events are of an operation and a role that most rules do not speak of.
+
+A few fields of each kind take few values. Per combination of them, conditions are evaluated as far as those fields
+decide them, once; an event then meets only the rules, and only the parts of them, that are still open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from proctor.detectors.rules import And, Match, Node, Not, Or
+
+__all__ = ["KEYS", "Key", "narrow"]
+
+Key = Callable[[Any], Any]
+
+KEYS: Mapping[str, tuple[Key, tuple[str, ...]]] = {
+    "file": (
+        attrgetter("data.op", "data.role", "data.target_role", "data.existed"),
+        ("Operation", "Role", "TargetRole", "Existed"),
+    ),
+    "net": (attrgetter("data.op"), ("Operation", "Initiated")),
+    "flow": (attrgetter("data.phase"), ("Operation", "Initiated")),
+    "read": (attrgetter("data.role"), ("Role",)),
+    "refused": (attrgetter("data.reason"), ("Reason",)),
+}
+"""By kind: what to tell events apart by, and the fields that this alone decides. Only values of a fixed list are used:
+the process chooses neither their number nor their text."""
+
+
+def narrow(node: Node, decided: Callable[[Match], bool | None]) -> Node | bool:
+    """Return what is left of ``node`` where ``decided`` answers for some of its matches: a smaller node, or the answer."""
+    if isinstance(node, Match):
+        answer = decided(node)
+        return node if answer is None else answer
+    if isinstance(node, Not):
+        inner = narrow(node.item, decided)
+        return not inner if isinstance(inner, bool) else Not(inner)
+    ends = isinstance(node, Or)  # the answer that one item's answer is enough for
+    left: list[Node] = []
+    for item in node.items:
+        found = narrow(item, decided)
+        if found is ends:
+            return ends
+        if not isinstance(found, bool):
+            left.append(found)
+    if not left:
+        return not ends
+    return left[0] if len(left) == 1 else Or(tuple(left)) if ends else And(tuple(left))
