@@ -102,7 +102,8 @@ class Resolver:
         absolute = self._absolute(tid, directory, path)
         if absolute is None:
             return Resolved(claimed, None, None, existed=False)
-        absolute = self._own_proc(absolute, inside)
+        if absolute.startswith((b"/proc", b"/dev")):
+            absolute = self._own_proc(absolute, inside)
         if absolute.startswith(b"/proc/"):
             # Links below a process's folder are answered by the kernel per reader: named, not followed.
             normal = posixpath.normpath(absolute)

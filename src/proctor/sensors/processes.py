@@ -130,9 +130,9 @@ class Proc:
 
     @property
     def inside(self) -> int:
-        """The process id inside the sandbox (NSpid of /proc/PID/status); 0 where it cannot be read."""
+        """The process id inside the sandbox; 0 where it cannot be read."""
         if self.inside_pid is None:
-            self.inside_pid = inside_pid(self.pid)
+            self.inside_pid = _inside(self.pidfd)
         return self.inside_pid
 
 
@@ -143,13 +143,14 @@ def _status_field(pid: int, name: bytes) -> bytes | None:
     return None
 
 
-def inside_pid(pid: int) -> int:
-    """The innermost id of a process; 0 where it cannot be read."""
+def _inside(pidfd: int) -> int:
+    """The innermost id of a pidfd's process: NSpid of its fdinfo (proc_pid_fdinfo(5)), a fifth of /proc/PID/status."""
     try:
-        line = _status_field(pid, b"NSpid:")
+        raw = _read(f"/proc/self/fdinfo/{pidfd}")
     except Gone:
         return 0
-    return int(line.split()[-1]) if line is not None else 0
+    _, found, ids = raw.partition(b"NSpid:")
+    return int(ids.split(b"\n", 1)[0].split()[-1]) if found and ids.strip() else 0
 
 
 class Processes:

@@ -13,25 +13,34 @@ class Timers:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._due: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._next = 0
 
     def after(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         """Run ``action`` once in ``seconds``; an earlier timer of that name is replaced."""
         self._due[name] = (self._now() + int(seconds * 1e9), action)
+        self._look()
 
     def cancel(self, name: str) -> None:
         """Forget a timer."""
         self._due.pop(name, None)
+        self._look()
 
     def wait_seconds(self) -> float:
         """How long until the next one; -1 for ever (what epoll takes)."""
         if not self._due:
             return -1.0
-        return max(0.0, (min(due for due, _ in self._due.values()) - self._now()) / 1e9)
+        return max(0.0, (self._next - self._now()) / 1e9)
 
     def run(self) -> None:
         """Run what is due."""
         now = self._now()
+        if not self._due or now < self._next:
+            return  # asked after every event, so the common answer is cheap
         for name, (due, action) in list(self._due.items()):
             if due <= now and self._due.get(name, (None, None))[1] is action:
                 del self._due[name]
                 action()
+        self._look()
+
+    def _look(self) -> None:
+        self._next = min((due for due, _ in self._due.values()), default=0)
