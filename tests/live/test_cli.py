@@ -55,7 +55,7 @@ def test_a_killed_agents_status_is_its_signal(place: Place) -> None:
 
 
 def test_json_is_for_scripts_and_quiet_says_nothing(place: Place) -> None:
-    agent = ("sh", "-c", "echo out; echo err >&2; echo > tests/t.py 2>/dev/null || true")
+    agent = ("sh", "-c", "echo out; echo err >&2; { echo > tests/t.py; } 2>/dev/null; true")
     run = place.run(*agent, policy=PROTECT, options=["--json"])
     (line,) = run.stdout.splitlines()
     verdict = json.loads(line)
@@ -139,7 +139,10 @@ def test_a_working_folder_that_is_gone(place: Place) -> None:
 def test_episode_ids(place: Place) -> None:
     """The longest id that is allowed works, one that is running already is refused, and one left by a kill is not."""
     longest = "a" * 100
-    with place.started("sh", "-c", "touch ready; sleep 1000", policy=f'[episode]\nid = "{longest}"\n') as (process, out):
+    with place.started("sh", "-c", "touch ready; sleep 1000", policy=f'[episode]\nid = "{longest}"\n') as (
+        process,
+        out,
+    ):
         waiting_for(place.workspace / "ready", process)
         again = place.run("true", policy=f'[episode]\nid = "{longest}"\n')
         assert again.status == 2, again.stderr
@@ -156,13 +159,13 @@ def test_episode_ids(place: Place) -> None:
 
 
 def test_a_long_command_line(place: Place) -> None:
-    """As long as the kernel takes it: a quarter of the stack's limit, with the environment (execve(2))."""
-    words = [f"{number:07}" for number in range(150_000)]
+    """Longer than a packet between Proctor's processes."""
+    words = [f"{number:0100}" for number in range(15_000)]
     run = place.run("sh", "-c", "echo $#", "sh", *words, options=["--quiet"])
-    assert (run.status, run.stdout) == (0, b"150000\n"), run.stderr[-500:]
+    assert (run.status, run.stdout) == (0, b"15000\n"), run.stderr[-500:]
     data = next(e["data"] for e in run.of("exec") if e["data"]["argc"] > 1000)
     assert data["truncated"]
-    assert data["argc"] == 150_004
+    assert data["argc"] == 15_004
     joined = "\0".join(["sh", "-c", "echo $#", "sh", *words])
     assert data["argv_digest"] == hashlib.sha256(joined.encode()).hexdigest()
 
@@ -170,7 +173,20 @@ def test_a_long_command_line(place: Place) -> None:
 def test_arguments_and_environment_of_any_bytes(place: Place) -> None:
     out = place.new_out()
     policy = place.policy('[env]\npass = ["ODD"]\n')
-    argv = [PROCTOR, "run", "--quiet", "--policy", policy, "--out", str(out), "--", "printf", "%s.", b"\xff\xfe", "\u00e9"]
+    argv: list[str | bytes] = [
+        PROCTOR,
+        "run",
+        "--quiet",
+        "--policy",
+        policy,
+        "--out",
+        str(out),
+        "--",
+        "printf",
+        "%s.",
+        b"\xff\xfe",
+        "\u00e9",
+    ]
     done = subprocess.run(
         argv, cwd=place.workspace, env={**place.env, "ODD": os.fsdecode(b"\xfd")}, capture_output=True, timeout=SECONDS, check=False,
     )  # fmt: skip
@@ -250,10 +266,14 @@ def test_all_closed_for_the_other_commands(place: Place) -> None:
     run = place.run("true")
     for words in (f"verify {run.out}", "ps", "doctor", f"replay {run.out}"):
         done = subprocess.run(
-            ["sh", "-c", f"'{PROCTOR}' {words} <&- >&- 2>&-"], cwd=place.workspace, env=place.env, timeout=SECONDS, check=False
+            ["sh", "-c", f"'{PROCTOR}' {words} <&- >&- 2>&-"],
+            cwd=place.workspace,
+            env=place.env,
+            timeout=SECONDS,
+            check=False,
         )
         assert done.returncode == 0, words
-    for words in (f"verify {run.out}", f"replay {run.out} --json", "--help"):
+    for words in (f"verify {run.out}", f"replay {run.out} --json"):
         full = subprocess.run(
             ["sh", "-c", f"'{PROCTOR}' {words} > /dev/full"], cwd=place.workspace, env=place.env, capture_output=True,
             timeout=SECONDS, check=False,
@@ -266,7 +286,12 @@ def test_a_verdict_that_nobody_can_take(place: Place) -> None:
     out = place.new_out()
     line = " ".join(f"'{word}'" for word in place.command("true", options=["--json"], out=out))
     done = subprocess.run(
-        ["sh", "-c", f"{line} > /dev/full"], cwd=place.workspace, env=place.env, stderr=subprocess.PIPE, timeout=SECONDS, check=False
+        ["sh", "-c", f"{line} > /dev/full"],
+        cwd=place.workspace,
+        env=place.env,
+        stderr=subprocess.PIPE,
+        timeout=SECONDS,
+        check=False,
     )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
@@ -389,7 +414,13 @@ def test_verify_and_replay(place: Place) -> None:
     key = place.state / "proctor" / "keys" / "signing.pub"
     other = place.folder / "other.pub"
     other.write_text("ab" * 32 + "\n")
-    for trusted, status in ((str(key), 0), (key.read_text().strip(), 0), (str(other), 1), ("nonsense", 2), ("/no/file", 2)):
+    for trusted, status in (
+        (str(key), 0),
+        (key.read_text().strip(), 0),
+        (str(other), 1),
+        ("nonsense", 2),
+        ("/no/file", 2),
+    ):
         done = place.proctor("verify", str(run.out), "--trusted-key", trusted)
         assert done.returncode == status, (trusted, done)
         assert len(done.stdout.splitlines()) + len(_lines(done.stderr)) >= 1
@@ -410,17 +441,17 @@ def test_verify_and_replay(place: Place) -> None:
     assert b"line" in told.stdout
     assert place.proctor("replay", str(run.out)).returncode == 1
 
-    for content, status in ((whole[: len(whole) // 2], 3), (b"", 2), (b"nonsense\n", 2), (b"\x00" * 100, None)):
+    for content, status in ((whole[: len(whole) // 2], {3}), (b"", {3}), (b"nonsense\n", {1}), (b"\x00" * 100, {2, 3})):
         journal.write_bytes(content)
         done = place.proctor("verify", str(run.out))
-        assert done.returncode == status or (status is None and done.returncode in {2, 3}), (content[:20], done)
+        assert done.returncode in status, (content[:20], done)
         again_done = place.proctor("replay", str(run.out))
         assert again_done.returncode in {1, 2}
         assert len(_lines(again_done.stderr)) <= 2
     for folder in (place.folder / "absent", place.workspace, journal):
         for command in ("verify", "replay"):
             done = place.proctor(command, str(folder))
-            assert done.returncode == (2 if command == "verify" else 1) or done.returncode == 2
+            assert done.returncode in ({2} if command == "verify" else {1, 2})
             assert len(_lines(done.stderr)) == 1, done
 
 
@@ -431,7 +462,10 @@ def test_doctor_and_ps(place: Place) -> None:
     assert doctor.stdout.startswith(b"tier B\n")
     assert json.loads(place.proctor("doctor", "--json").stdout)["tier"] == "B"
     hostile = "\x1b[31m\nred"
-    with place.started("sh", "-c", "touch ready; sleep 1000", hostile, policy='[episode]\nid = "e"\n') as (process, out):
+    with place.started("sh", "-c", "touch ready; sleep 1000", hostile, policy='[episode]\nid = "e"\n') as (
+        process,
+        out,
+    ):
         waiting_for(place.workspace / "ready", process)
         shown = place.proctor("ps").stdout
         assert shown.count(b"\n") == 2

@@ -33,7 +33,6 @@ def _frozen(place: Place, process: subprocess.Popen[bytes]) -> None:
     while b"frozen" not in place.proctor("ps").stdout:
         assert process.poll() is None, (process.returncode, process.stderr and process.stderr.read())
         assert time.monotonic() < deadline
-    return
 
 
 OFFENCES = {
@@ -132,17 +131,20 @@ print("went on")
 
 
 def test_a_frozen_read_of_a_decoy_goes_on(place: Place) -> None:
-    agent = "print(len(open('answers.json').read()) > 2); print(open('answers.json').read().count('42'))"
+    agent = "print(len(open('answers.json').read()) > 2); print('withheld' in open('answers.json').read())"
     with place.started(sys.executable, "-c", agent, policy=FREEZE) as (process, out):
         _frozen(place, process)
         assert place.proctor("thaw", "e1").returncode == 0
         run = place.finished(process, out)
-    assert run.stdout == b"True\n0\n", run.stderr
+    assert run.stdout == b"True\nTrue\n", run.stderr
     assert run.status == 10
 
 
 def test_a_frozen_episode_can_be_killed(place: Place) -> None:
-    with place.started(sys.executable, "-c", "open('tests/t.py', 'w')", f"m{os.getpid()}", policy=FREEZE) as (process, out):
+    with place.started(sys.executable, "-c", "open('tests/t.py', 'w')", f"m{os.getpid()}", policy=FREEZE) as (
+        process,
+        out,
+    ):
         _frozen(place, process)
         assert place.proctor("kill", "e1").returncode == 0
         run = place.finished(process, out)

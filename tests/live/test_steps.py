@@ -71,7 +71,9 @@ wait
 
 
 def test_a_python_agent_marks_its_steps(place: Place) -> None:
-    agent = PYTHON + """
+    agent = (
+        PYTHON
+        + """
 for name in ("call_1", "call_2"):
     assert mark("begin " + name) == "ok"
     if os.fork() == 0:
@@ -84,6 +86,7 @@ for name in ("call_1", "call_2"):
     assert mark("end " + name) == "ok"
 while not os.path.exists("twice-call_2"): time.sleep(0.01)
 """
+    )
     run = place.run(sys.executable, "-c", agent)
     assert run.status == 0, run.stderr
     made = _made(run)
@@ -93,7 +96,9 @@ while not os.path.exists("twice-call_2"): time.sleep(0.01)
 
 
 def test_overlapping_steps_are_candidates_and_none_is_named(place: Place) -> None:
-    agent = PYTHON + """
+    agent = (
+        PYTHON
+        + """
 mark("begin a"); mark("begin b"); mark("begin b")
 subprocess.run(["sh", "-c", "echo > both; sh -c 'echo > both-below'"])
 open("root-both", "w").close()
@@ -105,6 +110,7 @@ slow.wait()
 mark("end b"); mark("end b")
 subprocess.run(["sh", "-c", "echo > none"])
 """
+    )
     run = place.run(sys.executable, "-c", agent)
     assert run.status == 0, run.stderr
     made = _made(run)
@@ -132,10 +138,12 @@ def typed(line):
 @pytest.mark.parametrize("registered", [True, False])
 def test_a_persistent_shell(place: Place, registered: bool) -> None:
     """Registered, its children take the step at their fork; otherwise they keep the step the shell was started in."""
-    agent = PYTHON + f"""
+    agent = (
+        PYTHON
+        + f"""
 mark("begin start")
 {SHELL}
-typed("{MARK + ' shell' if registered else ':'}")
+typed("{MARK + " shell" if registered else ":"}")
 mark("end start")
 mark("begin one")
 typed("sh -c 'echo > one'")
@@ -148,6 +156,7 @@ mark("end two")
 typed("sh -c 'echo > after'")
 shell.stdin.close(); shell.wait()
 """
+    )
     run = place.run(sys.executable, "-c", agent)
     assert run.status == 0, run.stderr
     made = _made(run)
@@ -164,7 +173,9 @@ shell.stdin.close(); shell.wait()
 
 
 def test_what_is_no_mark_is_recorded_and_opens_nothing(place: Place) -> None:
-    agent = PYTHON + r"""
+    agent = (
+        PYTHON
+        + r"""
 for line in (b"begin \n", b"start x\n", b"begin \x1b[31mred\n", b"begin a\x00b\n", b"\xff\xfe\n", b"begin " + b"x" * 201 + b"\n", b"shell abc\n", b"shell 999999\n", b"shell 1\n", b"\n", b"begin x" + b"y" * 5000 + b"\n"):
     print(mark(line) == "ok")
 with socket.socket(socket.AF_UNIX) as connection:  # hangs up without a word
@@ -175,6 +186,7 @@ with socket.socket(socket.AF_UNIX) as connection:  # and does not wait for the a
 print(mark("begin " + "é" * 200))
 subprocess.run(["sh", "-c", "echo > after"])
 """
+    )
     run = place.run(sys.executable, "-c", agent)
     assert run.status == 0, run.stderr
     answers = run.stdout.decode().split()
@@ -197,7 +209,9 @@ def test_the_program_says_what_is_wrong(place: Place) -> None:
 
 
 def test_more_steps_than_may_be_open(place: Place) -> None:
-    agent = PYTHON + """
+    agent = (
+        PYTHON
+        + """
 answers = [mark(f"begin s{n}") for n in range(70)]
 print(answers.count("ok"), answers[-1])
 for n in range(70): mark(f"end s{n}")
@@ -212,6 +226,7 @@ for _ in range(200):  # none of them says anything
 for connection in connections: connection.close()
 print(mark("end again"))
 """
+    )
     run = place.run(sys.executable, "-c", agent)
     assert run.stdout.decode().splitlines() == ["64 64 steps are open already", "ok", "ok"], run.stderr
 

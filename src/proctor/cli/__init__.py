@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -33,9 +34,20 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader left (`proctor … | head`): there is nobody to complain to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _nowhere()
+        return 1
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+            raise
+        _nowhere()
+        sys.stderr.write(f"proctor: the output cannot be written: {error.strerror}\n")
         return 1
     return status
+
+
+def _nowhere() -> None:
+    """What standard output still holds goes to the null device: there it cannot fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _standard_streams() -> None:

@@ -99,7 +99,7 @@ def _compile(files: list[tuple[str, Path, bytes]], digest: str) -> RuleSet:
             raise
         except (SigmaError, UnicodeDecodeError, ValueError) as error:
             raise RuleError(f"{path}: {_line(error)}") from None
-        except Exception as error:  # a YAML error's class is the YAML library's own
+        except Exception as error:  # noqa: BLE001 - a YAML error's class is the YAML library's own
             raise RuleError(f"{path}: no rule ({type(error).__name__}: {_line(error)})") from None
         rules += made
         unevaluable += left
@@ -130,7 +130,10 @@ def _file(slug: str, path: Path, documents: Sequence[Any]) -> tuple[list[Rule], 
     from proctor.detectors.rules import Rule
 
     correlated = {
-        reference.reference for one in documents if isinstance(one, SigmaCorrelationRule) for reference in one.rules or ()
+        reference.reference
+        for one in documents
+        if isinstance(one, SigmaCorrelationRule)
+        for reference in one.rules or ()
     }
     rules: list[Rule] = []
     unevaluable: list[Unevaluable] = []
@@ -188,5 +191,6 @@ def _correlation(path: Path, one: Any) -> Correlation:
         raise RuleError(f"{path}: a correlation on {operator}; allowed are gte and gt")
     return Correlation(
         type=kind, bases=tuple(reference.reference for reference in one.rules), group_by=tuple(one.group_by or ()),
-        timespan_ns=one.timespan.seconds * 1_000_000_000, op=operator, count=one.condition.count, field=one.condition.fieldref,
+        timespan_ns=one.timespan.seconds * 1_000_000_000, op=operator, count=one.condition.count,
+        field=one.condition.fieldref,
     )  # fmt: skip

@@ -38,6 +38,12 @@ _FLAGS = {
 }
 
 
+_OPEN_ENDS = {
+    (True, True): "contains", (True, False): "startswith", (False, True): "endswith", (False, False): "equals",
+}  # fmt: skip
+"""By where the text may go on: behind it, before it."""
+
+
 class Unsupported(Exception):
     """A part of the rule language that is not evaluated here."""
 
@@ -101,10 +107,12 @@ def _text(field: str, value: SigmaString, *, cased: bool) -> Node:
     inner = parts[1 if ends else 0 : len(parts) - 1 if starts and len(parts) > 1 else len(parts)]
     plain = "".join(part for part in inner if isinstance(part, str))
     if all(isinstance(part, str) for part in inner):
-        op = {(True, True): "contains", (True, False): "startswith", (False, True): "endswith"}.get((starts, ends), "equals")
+        op = _OPEN_ENDS[starts, ends]
         return Match(field, op, plain if cased else plain.lower(), cased)  # type: ignore[arg-type]
     pattern = "".join(
-        re.sub(r"([\\*?])", r"\\\1", part if cased else part.lower()) if isinstance(part, str) else "*" if part is many else "?"
+        ("*" if part is many else "?")
+        if not isinstance(part, str)
+        else re.sub(r"([\\*?])", r"\\\1", part if cased else part.lower())
         for part in parts
     )
     return Match(field, "wildcard", pattern, cased)

@@ -60,7 +60,11 @@ def _endpoint(host: str | None, port: int | None) -> str | None:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-_PROCESS: dict[str, Extract] = {"ProcessId": lambda e: e.pid, "ParentProcessId": lambda e: e.ppid, "Image": lambda e: e.exe}
+_PROCESS: dict[str, Extract] = {
+    "ProcessId": lambda e: e.pid,
+    "ParentProcessId": lambda e: e.ppid,
+    "Image": lambda e: e.exe,
+}
 
 _FILE: dict[str, Extract] = _PROCESS | {
     "TargetFilename": _target,
@@ -112,7 +116,8 @@ FIELDS: dict[str, dict[str, Extract]] = {
         "Reason": lambda e: e.data.reason,
         "TargetFilename": lambda e: e.data.path,
     },
-    "signal": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target, "Signal": lambda e: e.data.signo},
+    "signal": _PROCESS
+    | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target, "Signal": lambda e: e.data.signo},
     "process_control": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target},
     "leftover": {
         "Image": lambda e: e.data.processes[0].exe if e.data.processes else None,
@@ -150,7 +155,9 @@ def _outward(event: Event) -> bool:
 
 LOGSOURCES: Mapping[str, Logsource] = {
     "linux/process_creation": Logsource("exec"),
-    "linux/file_event": Logsource("file", only=_op("create", "open_write", "mkdir", "mknod", "symlink", "link", "rename", "truncate")),
+    "linux/file_event": Logsource(
+        "file", only=_op("create", "open_write", "mkdir", "mknod", "symlink", "link", "rename", "truncate")
+    ),
     "linux/file_delete": Logsource("file", only=_op("unlink", "rmdir")),
     "linux/file_rename": Logsource("file", only=_op("rename")),
     "linux/file_change": Logsource("file", only=_op("open_write", "truncate", "chmod", "chown")),

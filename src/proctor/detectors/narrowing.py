@@ -31,7 +31,7 @@ the process chooses neither their number nor their text."""
 
 
 def narrow(node: Node, decided: Callable[[Match], bool | None]) -> Node | bool:
-    """Return what is left of ``node`` where ``decided`` answers for some of its matches: a smaller node, or the answer."""
+    """Return what is left of ``node`` where ``decided`` answers for some matches: a smaller node, or the answer."""
     if isinstance(node, Match):
         answer = decided(node)
         return node if answer is None else answer

@@ -10,7 +10,9 @@ from proctor.findings import Level
 
 __all__ = ["And", "Correlation", "Match", "Node", "Not", "Op", "Or", "Rule", "RuleSet", "Unevaluable"]
 
-Op = Literal["equals", "contains", "startswith", "endswith", "wildcard", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "null"]
+Op = Literal[
+    "equals", "contains", "startswith", "endswith", "wildcard", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "null"
+]
 """How a field is compared. Texts are lower-case unless ``cased``; ``wildcard`` has ``*`` and ``?``, ``re`` is a regular
 expression, looked for anywhere."""
 
@@ -91,8 +93,9 @@ class Unevaluable(Struct, frozen=True, kw_only=True):
 
 
 class RuleSet(Struct, frozen=True, kw_only=True):
-    """All rules of one or more folders. ``digest`` is SHA-256 over their files' names and bytes and the compiler's
-    version, hex.
+    """All rules of one or more folders.
+
+    ``digest`` is SHA-256 over their files' names and bytes and the compiler's version, hex.
     """
 
     digest: str

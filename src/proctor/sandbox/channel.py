@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import socket
 import sys
 from typing import Any
@@ -12,6 +13,9 @@ __all__ = ["pair", "receive", "send"]
 
 _PACKET = 1 << 20
 _MAX_FDS = 128
+_INLINE = 1 << 16
+"""Bytes that a packet takes for certain: a socket's buffer is no smaller than net.core.wmem_default makes it."""
+_IN_FILE = b"f"
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -24,10 +28,20 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send(channel: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Send one message with descriptors."""
+    """Send one message with descriptors. One that no packet may be sure to hold goes in a file in memory."""
     data = json.dumps(message).encode()
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    channel.sendmsg([data], ancillary)
+    carrier = -1
+    if len(data) > _INLINE:
+        carrier = os.memfd_create("message", os.MFD_CLOEXEC)
+        with open(carrier, "wb", closefd=False) as file:
+            file.write(data)
+        data, fds = _IN_FILE, (carrier, *fds)
+    try:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        channel.sendmsg([data], ancillary)
+    finally:
+        if carrier >= 0:
+            os.close(carrier)
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int], int | None]:
@@ -36,7 +50,11 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int], i
     try:
         data, ancillary, _, _ = channel.recvmsg(_PACKET, space, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return None, [], None
+        # The other side left without reading our last words. Said once; its own last words come after it.
+        try:
+            data, ancillary, _, _ = channel.recvmsg(_PACKET, space, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None, [], None
     fds = array.array("i")
     pid = None
     for level, kind, payload in ancillary:
@@ -44,4 +62,8 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int], i
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             pid = int.from_bytes(payload[:4], sys.byteorder)
+    if data == _IN_FILE:
+        with open(fds.pop(0), "rb") as file:
+            file.seek(0)
+            data = file.read()
     return (json.loads(data) if data else None), list(fds), pid

@@ -107,6 +107,8 @@ def resolve(name: str, *, search_path: str, folder: str) -> Command:
         if path in seen:
             continue
         seen.add(path)
+        if not os.path.lexists(path):
+            raise UsageError(f"command {start}: needs {path}, which is not there")
         prefix = _prefix(path)
         if prefix is not None and not _in_system(path) and prefix not in readable:
             readable.append(prefix)

@@ -135,11 +135,9 @@ class Client:
         streams: tuple[int, int, int],
     ) -> int:
         """Ask for a command; its streams are given to the supervisor. Returns its number, which its news carries."""
-        send(
-            self.channel,
-            {"op": "run", "path": command.path, "argv": list(argv), "cwd": cwd, "env": dict(env), "step": step},
-            streams,
-        )  # fmt: skip
+        message = {"op": "run", "path": command.path, "argv": list(argv), "cwd": cwd, "env": dict(env), "step": step}
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is over: the next message says why
+            send(self.channel, message, streams)
         self._commands += 1
         return self._commands
 

@@ -127,7 +127,8 @@ class Commands:
         number = len(self._all) + 1
         group = self._cgroup(number, step)
         request = {"op": "spawn", "id": number, "spawn": asdict(spawn)}
-        send(self._control, request, (*pipes.command, theirs.fileno(), *group))
+        with contextlib.suppress(BrokenPipeError):  # the sandbox is dead; that it ended is heard of next
+            send(self._control, request, (*pipes.command, theirs.fileno(), *group))
         for fd in (*pipes.command, *group):
             os.close(fd)
         theirs.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
 import socket
@@ -16,12 +18,19 @@ from proctor.session.spec import state_folder
 __all__ = ["Control", "ask", "running"]
 
 _SECONDS = 10.0
+_LONGEST = 80
+"""Characters of an id that sun_path (unix(7)) has room for, with the rest of :func:`_reachable`'s path."""
 
 
 def _folder() -> Path:
     folder = state_folder() / "run"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def _name(episode: str) -> str:
+    """The socket of an episode: named by its id, or by the id's digest where that is too long."""
+    return f"{episode if len(episode) <= _LONGEST else hashlib.sha256(episode.encode()).hexdigest()}.sock"
 
 
 @contextlib.contextmanager
@@ -35,16 +44,29 @@ def _reachable(folder: Path, name: str) -> Iterator[str]:
 
 
 class Control:
-    """The supervisor's side: answers one JSON line with one JSON line."""
+    """The supervisor's side: answers one JSON line with one JSON line.
+
+    Raises:
+        UsageError: an episode of this id is running.
+    """
 
     def __init__(self, episode: str, handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._handle = handle
-        self._path = _folder() / f"{episode}.sock"
+        self._path = _folder() / _name(episode)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         with _reachable(self._path.parent, self._path.name) as path:
+            if self._path.exists():
+                self._replace(path, episode)
             self.listener.bind(path)
         os.chmod(self._path, 0o600)
         self.listener.listen(8)
+
+    def _replace(self, path: str, episode: str) -> None:
+        """Remove what a killed supervisor left behind."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+            if trial.connect_ex(path) not in {errno.ECONNREFUSED, errno.ENOENT}:
+                raise UsageError(f"episode {episode!r} is running already; `proctor ps` lists it")
+        self._path.unlink(missing_ok=True)
 
     def accept(self, _: int) -> None:
         """Serve one waiting request."""
@@ -61,26 +83,34 @@ class Control:
         self._path.unlink(missing_ok=True)
 
 
+def _ask(name: str, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Send a request to a socket; None where nobody listens there. Raises TimeoutError where nobody answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _reachable(_folder(), name) as path:
+        connection.settimeout(_SECONDS)
+        data = b""
+        try:
+            connection.connect(path)
+            connection.sendall(json.dumps(request).encode())
+            while not data.endswith(b"\n") and (chunk := connection.recv(65536)):
+                data += chunk
+        except (FileNotFoundError, NotADirectoryError, ConnectionError):
+            return None
+    answer: dict[str, Any] | None = json.loads(data) if data else None
+    return answer
+
+
 def ask(episode: str, request: dict[str, Any]) -> dict[str, Any]:
     """Send a request to a running episode.
 
     Raises:
         UsageError: no such episode is running.
     """
-    folder = _folder()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _reachable(folder, f"{episode}.sock") as path:
-        connection.settimeout(_SECONDS)
-        try:
-            connection.connect(path)
-            connection.sendall(json.dumps(request).encode())
-            data = b""
-            while not data.endswith(b"\n") and (chunk := connection.recv(65536)):
-                data += chunk
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise UsageError(f"episode {episode!r}: not running; `proctor ps` lists those that are") from None
-        except TimeoutError:
-            raise UsageError(f"episode {episode!r}: its supervisor does not answer") from None
-    answer: dict[str, Any] = json.loads(data)
+    try:
+        answer = _ask(_name(episode), request)
+    except TimeoutError:
+        raise UsageError(f"episode {episode!r}: its supervisor does not answer") from None
+    if answer is None:
+        raise UsageError(f"episode {episode!r}: not running; `proctor ps` lists those that are")
     return answer
 
 
@@ -89,8 +119,11 @@ def running() -> list[dict[str, Any]]:
     found = []
     for path in sorted(_folder().glob("*.sock")):
         try:
-            found.append(ask(path.stem, {"op": "ps"}))
-        except (UsageError, OSError, ValueError):
-            with contextlib.suppress(OSError):
-                path.unlink()
+            answer = _ask(path.name, {"op": "ps"})
+        except TimeoutError:
+            continue  # busy, and so not dead
+        if answer is None:
+            path.unlink(missing_ok=True)
+        else:
+            found.append(answer)
     return found

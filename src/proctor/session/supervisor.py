@@ -75,8 +75,13 @@ class Supervisor:
         self._held: list[int] = []
         self._loop = Loop(clock.monotonic_ns)
         self._steps = Steps()
-        self._open(rules, key)
-        self._connect(sandbox, ports)
+        self._control = Control(spec.episode, self._controlled)
+        try:
+            self._open(rules, key)
+            self._connect(sandbox, ports)
+        except BaseException:
+            self._control.close()
+            raise
 
     # --- setting up ---------------------------------------------------------------------------------------------------
 
@@ -137,7 +142,6 @@ class Supervisor:
             self._listen,
             self.tell,
         )
-        self._control = Control(spec.episode, self._controlled)
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
         if self._client is not None:
@@ -265,6 +269,9 @@ class Supervisor:
         op = message["op"] if message is not None else None
         if message is None or op is None:
             self._client_lost()
+        elif op == "run" and self.recorder.decision == "kill":
+            for fd in fds:  # it was ended before; the verdict, which is on its way, is the answer
+                os.close(fd)
         elif op == "run":
             self._commands.run(message, fds)
         elif op == "close":
@@ -273,10 +280,15 @@ class Supervisor:
             self._closing = True
             self._tree.end(str(message.get("reason", "asked for by the caller")))
         elif op == "signal":
-            for proc in self._processes.all():
-                if proc.root:
-                    with contextlib.suppress(OSError):
-                        signal.pidfd_send_signal(proc.pidfd, int(message["signo"]))
+            self._signal(int(message["signo"]))
+
+    def _signal(self, signo: int) -> None:
+        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
+        for proc in self._processes.all():
+            if proc.root:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(proc.pidfd, 0)  # it is there, so its number is nobody else's
+                    os.killpg(proc.pid, signo)
 
     # --- responses ----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ from tests.unit.detectors.events import clone
 SPAN = 60
 
 
-def correlation(kind: Literal["event_count", "value_count"], count: int, op: Literal["gt", "gte"] = "gte") -> Correlation:
+def correlation(
+    kind: Literal["event_count", "value_count"], count: int, op: Literal["gt", "gte"] = "gte"
+) -> Correlation:
     return Correlation(type=kind, bases=("b",), timespan_ns=SPAN, op=op, count=count)
 
 

@@ -8,17 +8,19 @@ from proctor.sensors.steps import Steps, origin_of
 
 def test_one_open_step_is_named_two_are_candidates() -> None:
     steps = Steps()
-    assert steps.active is None
-    assert origin_of(steps.open).step is None
+
+    def seen() -> tuple[str | None, str | None, tuple[str, ...]]:
+        origin = origin_of(steps.open)
+        return steps.active, origin.step, origin.candidates
+
+    assert seen() == (None, None, ())
     steps.begin("a")
-    assert steps.active == "a"
-    assert (origin_of(steps.open).step, origin_of(steps.open).attribution) == ("a", "marker")
+    assert seen() == ("a", "a", ())
+    assert origin_of(steps.open).attribution == "marker"
     steps.begin("b")
-    assert steps.active is None
-    assert origin_of(steps.open).step is None
-    assert origin_of(steps.open).candidates == ("a", "b")
+    assert seen() == (None, None, ("a", "b"))
     steps.end("a")
-    assert steps.active == "b"
+    assert seen() == ("b", "b", ())
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))
