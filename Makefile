@@ -36,6 +36,7 @@ $(READY): pyproject.toml requirements/dev.txt
 	@$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) .venv
 	@$(PIP) --require-hashes --requirement requirements/dev.txt
 	@$(PIP) --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 demo: $(READY)

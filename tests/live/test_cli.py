@@ -441,10 +441,10 @@ def test_verify_and_replay(place: Place) -> None:
     assert b"line" in told.stdout
     assert place.proctor("replay", str(run.out)).returncode == 1
 
-    for content, status in ((whole[: len(whole) // 2], {3}), (b"", {3}), (b"nonsense\n", {1}), (b"\x00" * 100, {2, 3})):
+    for content, statuses in ((whole[: len(whole) // 2], {3}), (b"", {3}), (b"nonsense\n", {1}), (b"\x00" * 100, {2, 3})):
         journal.write_bytes(content)
         done = place.proctor("verify", str(run.out))
-        assert done.returncode in status, (content[:20], done)
+        assert done.returncode in statuses, (content[:20], done)
         again_done = place.proctor("replay", str(run.out))
         assert again_done.returncode in {1, 2}
         assert len(_lines(again_done.stderr)) <= 2

@@ -10,6 +10,7 @@ from proctor.detectors.compile import load
 from proctor.detectors.engine import Engine
 from proctor.errors import RecordError
 from proctor.events import Close, Open
+from proctor.events.text import inert_json
 from proctor.findings import canonical, digest
 from proctor.journal.reader import read
 from proctor.policy.load import from_dict
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise RecordError(f"{arguments.dir}: the journal holds no event")
     findings = engine.findings()
     if arguments.json:
-        sys.stdout.write(canonical(findings).decode() + "\n")
+        sys.stdout.write(inert_json(canonical(findings).decode()) + "\n")
     else:
         for finding in findings:
             sys.stdout.write(f"{finding.rule}  {finding.outcome}  {finding.authorisation}  {finding.summary}\n")

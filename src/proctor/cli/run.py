@@ -100,6 +100,7 @@ def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
     """Print the verdict and choose the exit status."""
     import msgspec  # the agent has ended: nobody waits for these
 
+    from proctor.events.text import inert_json
     from proctor.reports import terminal
     from proctor.session.closing import evidence
     from proctor.verdicts import Verdict, exit_status
@@ -107,8 +108,8 @@ def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
     raw = (Path(spec.out) / "verdict.json").read_bytes()
     verdict = msgspec.json.decode(raw, type=Verdict)
     if arguments.json:
-        sys.stdout.buffer.write(raw if raw.endswith(b"\n") else raw + b"\n")
-        sys.stdout.buffer.flush()
+        sys.stdout.write(inert_json(raw.decode().removesuffix("\n")) + "\n")
+        sys.stdout.flush()
     if not arguments.quiet:
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         width = os.get_terminal_size(2).columns if sys.stderr.isatty() else 100

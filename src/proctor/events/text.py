@@ -8,8 +8,9 @@ would decode *into* that range are treated as invalid themselves, so the mapping
 from __future__ import annotations
 
 import codecs
+import json
 
-__all__ = ["from_bytes", "printable", "to_bytes"]
+__all__ = ["from_bytes", "inert_json", "printable", "to_bytes"]
 
 _BASE = 0x10FF00
 
@@ -66,3 +67,13 @@ def printable(text: str, limit: int = 200) -> str:
             out.append(char.encode("unicode_escape").decode())
     shown = "".join(out)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def inert_json(line: str) -> str:
+    """Return one line of JSON safe for a terminal: what is not printable is escaped, and the value stays the same.
+
+    JSON escapes the controls below U+0020 itself; a terminal also obeys those from U+0080 to U+009F.
+    """
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proctor.events.text import from_bytes, printable, to_bytes
+from proctor.events.text import from_bytes, inert_json, printable, to_bytes
 
 # Bytes that meet the mapping's corners more often than chance does: what U+10F000 to U+10FFFF encode to, and halves.
 _CORNERS = st.lists(
@@ -74,3 +76,10 @@ def test_printable_shows_what_would_act(text: str, shown: str) -> None:
 def test_printable_says_that_it_cut() -> None:
     assert printable("x" * 11, 10) == "x" * 9 + "…"
     assert printable("x" * 10, 10) == "x" * 10
+
+
+@given(st.text())
+def test_inert_json_is_the_same_value_and_printable(text: str) -> None:
+    line = inert_json(json.dumps({"text": text}, ensure_ascii=False))
+    assert json.loads(line) == {"text": text}
+    assert line.isprintable()
