@@ -441,7 +441,12 @@ def test_verify_and_replay(place: Place) -> None:
     assert b"line" in told.stdout
     assert place.proctor("replay", str(run.out)).returncode == 1
 
-    for content, statuses in ((whole[: len(whole) // 2], {3}), (b"", {3}), (b"nonsense\n", {1}), (b"\x00" * 100, {2, 3})):
+    for content, statuses in (
+        (whole[: len(whole) // 2], {3}),
+        (b"", {3}),
+        (b"nonsense\n", {1}),
+        (b"\x00" * 100, {2, 3}),
+    ):
         journal.write_bytes(content)
         done = place.proctor("verify", str(run.out))
         assert done.returncode in statuses, (content[:20], done)

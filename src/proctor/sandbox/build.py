@@ -29,7 +29,9 @@ def enter_namespaces(uid: int, gid: int) -> None:
         OSError: the kernel or its administrator does not allow user namespaces here.
     """
     if uid == 0:
-        os.setgroups([])  # root's supplementary groups would go with it
+        # Root's supplementary groups would go with it. In somebody's user namespace they are that user's, and stay.
+        with contextlib.suppress(PermissionError):
+            os.setgroups([])
     linux.unshare(
         linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
         | linux.CLONE_NEWPID

@@ -60,7 +60,9 @@ class Sandbox:
     def build(self, layout: Layout, ports: Sequence[tuple[str, int]]) -> None:
         """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside."""
         mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
-        send(self.control, {"op": "build", "layout": asdict(layout), "ports": list(ports), "mark": mark_program})
+        request = {"op": "build", "layout": asdict(layout), "ports": list(ports), "mark": mark_program}
+        with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
+            send(self.control, request)
 
     def kill(self) -> None:
         """End it before it was used."""

@@ -341,7 +341,7 @@ class KernelSensor:
     def ended(self, proc: Proc) -> None:
         """The pidfd became readable: the process is gone."""
         if not proc.exited:
-            code, signo = exit_status(proc.pidfd)
+            code, signo = exit_status(proc.pidfd, proc.pid)
             by_call = code is not None or (signo is None and proc.thread_exits)
             if proc.pending is not None:
                 data = kinds.ExecResultData(ref=proc.pending.seq, outcome="unknown")

@@ -1,4 +1,8 @@
-"""How a process that is not one's own child ended (PIDFD_GET_INFO, linux/pidfd.h, Linux 6.15)."""
+"""How a process that is not one's own child ended.
+
+Its pidfd tells once its parent has reaped it (PIDFD_GET_INFO, linux/pidfd.h, Linux 6.15); until then its entry in /proc
+does (exit_code, proc_pid_stat(5)).
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,30 @@ _GET_INFO = 0xC040FF0B  # _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info), 
 _INFO_EXIT = 1 << 3
 
 
-def exit_status(pidfd: int) -> tuple[int | None, int | None]:
+def exit_status(pidfd: int, pid: int) -> tuple[int | None, int | None]:
     """Return (exit code, signal) of an ended process; both None where this kernel does not tell."""
+    status = _reaped(pidfd) or _waiting(pid) or _reaped(pidfd)  # it may be reaped at any moment
+    if status is None:
+        return None, None
+    code = os.waitstatus_to_exitcode(status)
+    return (code, None) if code >= 0 else (None, -code)
+
+
+def _waiting(pid: int) -> int | None:
+    """Status of a process that nobody has reaped yet; None where it is not told (0 may stand for that)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[-1]) or None if fields[:1] == [b"Z"] else None
+
+
+def _reaped(pidfd: int) -> int | None:
     info = bytearray(struct.pack("=Q56x", _INFO_EXIT))
     try:
         fcntl.ioctl(pidfd, _GET_INFO, info)
     except OSError:
-        return None, None
+        return None
     (mask,) = struct.unpack_from("=Q", info)
-    if not mask & _INFO_EXIT:
-        return None, None
-    (status,) = struct.unpack_from("=i", info, 60)
-    code = os.waitstatus_to_exitcode(status)
-    return (code, None) if code >= 0 else (None, -code)
+    return int(struct.unpack_from("=i", info, 60)[0]) if mask & _INFO_EXIT else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proctor import __version__
+from proctor.errors import RecordError
 from proctor.events import AnyEvent, kinds
 from proctor.findings import digest
 from proctor.journal.reader import read
@@ -22,8 +23,7 @@ def close(supervisor: Supervisor) -> None:
     """Judge the finished episode and write everything that is handed over; then tell the client.
 
     Raises:
-        RecordError: the record could not be written.
-        OSError: the verdict or the report could not be written.
+        RecordError: the record, the verdict or the report could not be written.
     """
     recorder, writer = supervisor.recorder, supervisor.writer
     findings = supervisor.engine.findings()
@@ -78,15 +78,15 @@ def close(supervisor: Supervisor) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(part, path)
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def evidence(directory: Path, verdict: Verdict) -> dict[int, AnyEvent]:
