@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     if client.wait_any("ended", "verdict")["op"] == "ended":
         client.tell(op="close")
         client.wait("verdict")
-    os.waitpid(arguments.supervisor_pid, 0)
+    with contextlib.suppress(ChildProcessError):  # where our parent ignores SIGCHLD the kernel has reaped it
+        os.waitpid(arguments.supervisor_pid, 0)
     return _tell(arguments, spec)
 
 
@@ -69,9 +71,12 @@ def _forward_signals(client: Client) -> None:
         else:
             client.tell(op="kill", reason="interrupted twice")
 
-    signal.signal(signal.SIGINT, interrupt)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: client.tell(op="kill", reason="proctor run was asked to end"))
+    def end(*_: object) -> None:
+        client.tell(op="kill", reason="proctor run was asked to end")
+
+    for number, action in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) and a shell's background jobs leave it
+            signal.signal(number, action)
 
 
 def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dict[str, Any]], None]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value
 from proctor.detectors.matching import Facts, Test, predicate
-from proctor.detectors.narrowing import KEYS, Key, narrow
-from proctor.detectors.rules import Rule, RuleSet
+from proctor.detectors.narrowing import KEYS, Key, gate, narrow
+from proctor.detectors.rules import Node, Or, Rule, RuleSet
 from proctor.detectors.window import Window
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
@@ -30,6 +30,9 @@ MAX_GROUPS = 1_000
 MAX_AWAITED = 10_000
 """Events whose result is still looked for; the oldest is given up, and stays ``attempted``."""
 MAX_KEYS = 1_000
+
+_Applicable = tuple[Test | None, list[tuple[Test, Rule]], list[tuple[Test, Rule]]]
+"""For events of one key: the gate of some rules, these rules, and those that have none."""
 
 Authoriser = Callable[[Policy, str, Sequence[str]], Authorise | None]
 
@@ -73,7 +76,7 @@ class Engine:
         self._awaited: dict[int, list[_Hit]] = {}
         self._windows: dict[str, dict[tuple[Value, ...], Window]] = {}
         self._rules: dict[type[Event], list[Rule]] = {}
-        self._tests: dict[tuple[type[Event], Any], list[tuple[Test | None, Rule]]] = {}
+        self._tests: dict[tuple[type[Event], Any], _Applicable] = {}
         self._lanes: dict[type[Event], tuple[Mapping[str, Extract], Key | None]] = {}
         self._correlations: dict[str, list[Rule]] = {}
         for rule in rules.rules:
@@ -85,20 +88,26 @@ class Engine:
                     self._rules.setdefault(KINDS[kind], []).append(rule)
                     self._lanes[KINDS[kind]] = FIELDS[kind], KEYS.get(kind, (None,))[0]
 
-    def _applicable(self, kind: type[Event], key: Any, facts: Facts) -> list[tuple[Test | None, Rule]]:
-        """The rules that events of one key can still meet; None in place of a test: every one of them does."""
+    def _applicable(self, kind: type[Event], key: Any, facts: Facts) -> _Applicable:
+        """What events of one key can still meet."""
         _, fields = KEYS.get(_tag(kind), (None, ()))
-        tests: list[tuple[Test | None, Rule]] = []
+        gates: list[Node] = []
+        gated: list[tuple[Test, Rule]] = []
+        others: list[tuple[Test, Rule]] = []
         for rule in self._rules[kind]:
             if rule.condition is None or not LOGSOURCES[rule.logsource].only(facts.event):
                 continue
             left = narrow(rule.condition, lambda match: predicate(match)(facts) if match.field in fields else None)
-            if left is not False:
-                tests.append((None if left is True else predicate(left), rule))
+            if isinstance(left, bool):
+                others += [(lambda _: True, rule)] if left else []
+                continue
+            needed = gate(left)
+            gates += needed or ()
+            (others if needed is None else gated).append((predicate(left), rule))
         if len(self._tests) >= MAX_KEYS:
             self._tests.clear()
-        self._tests[kind, key] = tests
-        return tests
+        found = self._tests[kind, key] = (predicate(Or(tuple(gates))) if gates else None, gated, others)
+        return found
 
     def feed(self, event: Event) -> list[Finding]:
         """Take one event; return the findings that it made or changed."""
@@ -111,12 +120,15 @@ class Engine:
         fields, key_of = lane
         key = key_of(event) if key_of is not None else None
         facts = Facts(event, fields)
-        tests = self._tests.get((kind, key))
-        if tests is None:
-            tests = self._applicable(kind, key, facts)
+        applicable = self._tests.get((kind, key))
+        if applicable is None:
+            applicable = self._applicable(kind, key, facts)
+        gate_test, gated, tests = applicable
+        if gate_test is not None and gate_test(facts):
+            tests = gated + tests
         found: list[_Hit] = []
         for test, rule in tests:
-            if test is None or test(facts):
+            if test(facts):
                 if not rule.silent:
                     found.append(self._hit(rule, (), event))
                 for correlation in self._correlations.get(rule.name, ()):

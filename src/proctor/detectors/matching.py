@@ -71,15 +71,27 @@ def predicate(node: Node) -> Test:
         inner = predicate(node.item)
         return lambda facts: not inner(facts)
     if isinstance(node, And):
-        return _every([predicate(item) for item in node.items])
+        return _every([predicate(item) for item in sorted(node.items, key=_cost)])
     return _some(_alternatives(node))
+
+
+_COSTS = {"contains": 2, "cidr": 3, "wildcard": 6, "re": 10}
+
+
+def _cost(node: Node) -> int:
+    """About how long a node takes: what is cheap is asked first, and mostly answers."""
+    if isinstance(node, Match):
+        return _COSTS.get(node.op, 1)
+    if isinstance(node, Not):
+        return _cost(node.item)
+    return sum(map(_cost, node.items)) if isinstance(node, Or) else min(map(_cost, node.items)) + 1
 
 
 def _alternatives(node: Or) -> list[Test]:
     """Alternatives for one field and operator become one test: a look-up in a set instead of a walk."""
     alike: dict[tuple[str, str, bool], list[Any]] = {}
     tests: list[Test] = []
-    for item in node.items:
+    for item in sorted(node.items, key=_cost):
         if isinstance(item, Match):
             alike.setdefault((item.field, item.op, item.cased), []).append(item.value)
         else:

@@ -1,7 +1,8 @@
 """Leaving out what cannot apply: most events are of an operation and a role that most rules do not speak of.
 
 A few fields of each kind take few values. Per combination of them, conditions are evaluated as far as those fields
-decide them, once; an event then meets only the rules, and only the parts of them, that are still open.
+decide them, once; an event then meets only the rules, and only the parts of them, that are still open. Of those, one
+test over all their gates answers for most events: no rule can hold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from proctor.detectors.rules import And, Match, Node, Not, Or
 
-__all__ = ["KEYS", "Key", "narrow"]
+__all__ = ["KEYS", "Key", "gate", "narrow"]
 
 Key = Callable[[Any], Any]
 
@@ -49,3 +50,19 @@ def narrow(node: Node, decided: Callable[[Match], bool | None]) -> Node | bool:
     if not left:
         return not ends
     return left[0] if len(left) == 1 else Or(tuple(left)) if ends else And(tuple(left))
+
+
+_COSTS = {"contains": 2, "cidr": 4, "wildcard": 8, "re": 20}
+
+
+def gate(node: Node) -> tuple[Match, ...] | None:
+    """Return matches of which at least one holds wherever ``node`` holds, the cheapest; None without any."""
+    if isinstance(node, Match):
+        return None if node.op in {"null", "exists"} else (node,)
+    if isinstance(node, Not):
+        return None
+    inner = [gate(item) for item in node.items]
+    if isinstance(node, Or):
+        return None if None in inner else tuple(match for matches in inner if matches is not None for match in matches)
+    known = [matches for matches in inner if matches is not None]
+    return min(known, key=lambda matches: sum(_COSTS.get(match.op, 1) for match in matches), default=None)

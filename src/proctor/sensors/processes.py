@@ -11,6 +11,7 @@ import errno
 import os
 from dataclasses import dataclass, field
 
+from proctor.errors import ProctorError
 from proctor.events.text import from_bytes
 from proctor.sensors.memory import Gone
 from proctor.sensors.steps import NONE, Origin, Steps, origin_of
@@ -34,11 +35,22 @@ class Stat:
     arg_start: int
 
 
+def _gone(what: str, error: OSError) -> Gone:
+    """What an error says of a process: that it has ended.
+
+    Raises:
+        ProctorError: it says that this process has no descriptor left to look with; it must not go on half blind.
+    """
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        raise ProctorError(f"too many processes to watch: {error.strerror} (`ulimit -n` is too low)") from None
+    return Gone(what)
+
+
 def _read(path: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise Gone(path) from error
+        raise _gone(path, error) from error
     try:
         return os.read(fd, 65536)
     except OSError as error:
@@ -201,7 +213,7 @@ class Processes:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            raise Gone(str(pid)) from error
+            raise _gone(str(pid), error) from error
         try:
             stat = read_stat(pid)
         except Gone:
@@ -253,7 +265,7 @@ class Processes:
         except OSError as error:
             # ENOENT from Linux 6.15 on, EINVAL before: a thread, but not a process's first.
             if error.errno not in {errno.EINVAL, errno.ENOENT}:
-                raise Gone(str(tid)) from error
+                raise _gone(str(tid), error) from error
             line = _status_field(tid, b"Tgid:")
             if line is None:
                 raise Gone(str(tid)) from error

@@ -97,7 +97,8 @@ class Client:
 
     def open(self, spec: EpisodeSpec) -> None:
         """Tell the supervisor what it is to supervise."""
-        send(self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)})
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: the next message says so
+            send(self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)})
 
     def next(self) -> dict[str, Any]:
         """The next message.

@@ -109,6 +109,8 @@ def fork_supervisor(channel: socket.socket, *, cold: bool) -> int:
             for number in (0, 1):
                 os.dup2(null, number)
             status = _supervise(socket.socket(fileno=_CLIENT), cold=cold)
+        except OSError as error:
+            os.write(2, f"proctor: the supervisor could not be started: {error}\n".encode())
         finally:
             os._exit(status)
     return pid
@@ -128,6 +130,7 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
             signal.signal(number, signal.SIG_IGN)
         # First of all, before there is a key in memory; it enters its namespaces while this process goes on.
         sandbox = child.start()
+        _all_descriptors()
         if cold:
             gc.disable()
             _warm_modules()
@@ -165,6 +168,17 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
         if sandbox is not None:
             sandbox.kill()
     return 0
+
+
+def _all_descriptors() -> None:
+    """Take as many descriptors as the administrator allows: each process and each watched file holds one.
+
+    The sandbox was started before and keeps the caller's limit.
+    """
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None:

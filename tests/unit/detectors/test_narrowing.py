@@ -4,13 +4,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proctor.detectors.compile import SHIPPED, compile_rules
 from proctor.detectors.fields import FIELDS, LOGSOURCES
 from proctor.detectors.matching import Facts, predicate
-from proctor.detectors.narrowing import KEYS, narrow
+from proctor.detectors.narrowing import KEYS, gate, narrow
 from proctor.detectors.rules import And, Match, Node, Not, Or
 from proctor.events import KINDS
 from tests.unit.detectors.test_matching import NODES, meaning
@@ -49,16 +49,42 @@ def test_what_is_left_means_the_same(node: Node, f: str | None, g: str | None) -
     assert (left if isinstance(left, bool) else meaning(left, fields)) == meaning(node, fields)
 
 
+OPERATIONS = {"file": ["open_write", "create", "rename", "link", "symlink", "unlink"]}
+
+
+def changed(event: Any, **data: Any) -> Any:
+    return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, **data))
+
+
+@given(NODES, st.none() | st.text("abAB", max_size=3), st.none() | st.text("abAB", max_size=3))
+def test_where_a_node_holds_its_gate_is_open(node: Node, f: str | None, g: str | None) -> None:
+    fields = {"F": f, "G": g}
+    needed = gate(node)
+    if needed is not None and meaning(node, fields):
+        assert any(meaning(match, fields) for match in needed)
+
+
+def test_the_cheapest_gate_is_taken() -> None:
+    costly = Match("F", "re", "a")
+    assert gate(And((costly, A))) == (A,)
+    assert gate(And((Not(A), costly))) == (costly,)
+    assert gate(Or((A, B))) == (A, B)
+    assert gate(Or((A, Not(B)))) is None
+    assert gate(Not(A)) is None
+    assert gate(Match("F", "exists", value=False)) is None
+
+
 @pytest.mark.parametrize("kind", KEYS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_a_key_decides_the_fields_that_it_says(kind: str, data: st.DataObject) -> None:
     """Two events of one key agree in those fields, and in every log source's own condition."""
     key, fields = KEYS[kind]
     one, other = data.draw(records(KINDS[kind])), data.draw(records(KINDS[kind]))
+    if kind in OPERATIONS:
+        one = changed(one, op=data.draw(st.sampled_from(OPERATIONS[kind])))
     names = {part.removeprefix("data.") for part in repr(key).split("'")[1::2]}
-    other = msgspec.structs.replace(
-        other, data=msgspec.structs.replace(other.data, **{name: getattr(one.data, name) for name in names})
-    )
+    other = changed(other, **{name: getattr(one.data, name) for name in names})
     assert key(one) == key(other)
     assert [FIELDS[kind][name](one) for name in fields] == [FIELDS[kind][name](other) for name in fields]
     for source in LOGSOURCES.values():
