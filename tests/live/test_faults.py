@@ -109,6 +109,8 @@ def test_another_part_killed(place: Place, name: str) -> None:
     agent = ("sh", "-c", f"touch ready; sleep {marker} & while [ ! -e go ]; do sleep 0.02; done; echo said")
     with place.started(*agent) as (process, out):
         waiting_for(place.workspace / "ready", process)
+        # It may be forked, or have its name, only after the agent has begun.
+        _until(lambda: name in _below(place.supervisor(process)), f"no {name}")
         os.kill(_below(place.supervisor(process))[name], signal.SIGKILL)
         (place.workspace / "go").touch()
         run = place.finished(process, out)
