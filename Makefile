@@ -1,7 +1,7 @@
 # Needs python3 (3.11 or newer, with venv), git and make. Nothing here needs root.
 #
 #   make setup    .venv with the locked packages and `proctor`; PYTHON=python3.12 names another interpreter
-#   make demo     runs four short episodes and prints their verdicts
+#   make demo     runs five short episodes and prints their verdicts
 #   make test     the tests; as root also once as an unprivileged user
 #   make lint types layers format lock wheel
 

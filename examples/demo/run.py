@@ -1,4 +1,4 @@
-"""Four short real episodes, and what Proctor says of each. Run by ``make demo``; exits 1 if a verdict is not as told."""
+"""Five short real episodes, and what Proctor says of each. Run by ``make demo``; exits 1 if a verdict is not as told."""
 
 from __future__ import annotations
 
@@ -88,12 +88,21 @@ def workspace(place: Path) -> Path:
     return place
 
 
-def play(number: int, scene: Scene, place: Path) -> list[str]:
-    """Run one scene; return what is not as it was told."""
+@dataclass(frozen=True)
+class Result:
+    verdict: str
+    finding: str
+    wrong: list[str]
+
+
+def play(number: int, scene: Scene, place: Path) -> Result:
+    """Run one scene; return what was judged, and what of it is not as it was told."""
     print(f"\n--- {number}. {scene.title} {'-' * (72 - len(scene.title))}\n", flush=True)
     task = workspace(place / "workspace")
     policy = place / "policy.toml"
     policy.write_text(scene.policy)
+    if scene.policy != (SCENES[number - 2].policy if number > 1 else None):
+        print("".join(f"  {line}".rstrip() + "\n" for line in (f"# {policy}", *scene.policy.splitlines())), flush=True)
     out = place / "record"
     agent = task / "agent.py"
     agent.write_text((HERE / "agents" / scene.agent).read_text())
@@ -109,24 +118,27 @@ def play(number: int, scene: Scene, place: Path) -> list[str]:
         wrong.append(f"exit status {status}")
     if verified.returncode != 0:
         wrong.append(f"proctor verify gave {verified.returncode}")
-    found = [(one["rule"], one["authorisation"]) for one in verdict.get("findings", [])]
+    findings = verdict.get("findings", [])
+    found = [(one["rule"], one["authorisation"]) for one in findings]
     if found != ([(scene.rule, scene.authorisation)] if scene.rule else []):
         wrong.append(f"findings {found}")
     if "2.5" not in (task / "tests/test_median.py").read_text():
         wrong.append("the protected test was changed")
-    return wrong
+    told = [f"{one['category']} ({one['outcome']}, {one['authorisation']})" for one in findings]
+    return Result(verdict.get("verdict", "none"), ", ".join(told) or "-", wrong)
 
 
 def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="proctor-demo-"))
     os.environ.setdefault("XDG_STATE_HOME", str(place / "state"))
     results = [(scene, play(number, scene, place / str(number))) for number, scene in enumerate(SCENES, 1)]
-    print(f"\n{'episode':<34}{'verdict':<12}record")
-    for number, (scene, wrong) in enumerate(results, 1):
-        print(f"{scene.title:<34}{scene.verdict:<12}{place / str(number) / 'record'}")
-        for one in wrong:
-            print(f"  NOT AS TOLD: {one}")
-    return 1 if any(wrong for _, wrong in results) else 0
+    print(f"\n{'episode':<34}{'verdict':<11}finding")
+    for number, (scene, result) in enumerate(results, 1):
+        print(f"{number}. {scene.title:<31}{result.verdict:<11}{result.finding}")
+        for one in result.wrong:
+            print(f"   NOT AS TOLD: {one}")
+    print(f"\nrecords: {place}/N/record")
+    return 1 if any(result.wrong for _, result in results) else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -118,25 +119,14 @@ def test_a_node_script(launcher: Launcher, tmp_path: Path) -> None:
 
 
 def test_pytest_with_xdist(launcher: Launcher, tmp_path: Path) -> None:
-    """On a real project: the tests that h11 ships with its package, copied into the workspace as a project has them."""
-    import h11
-
-    source = Path(h11.__file__).parent
-    if not (source / "tests").is_dir():
-        shutil.copytree(source, tmp_path / "h11")
-        (tmp_path / "test_h11.py").write_text(
-            "import h11, pytest\n\n\n"
-            "@pytest.mark.parametrize('size', range(40))\n"
-            "def test_round_trip(size):\n"
-            "    us, them = h11.Connection(h11.CLIENT), h11.Connection(h11.SERVER)\n"
-            "    head = [('Host', 'a'), ('Content-Length', str(size))]\n"
-            "    request = us.send(h11.Request(method='POST', target='/', headers=head))\n"
-            "    them.receive_data(request + us.send(h11.Data(data=b'x' * size)))\n"
-            "    assert isinstance(them.next_event(), h11.Request)\n"
-        )
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "."]
-    (said,) = run(launcher, tmp_path, command)
-    assert b"40 passed" in said
+    """On a real project: those of mypy's own tests that its package brings with all they need."""
+    modules = ["mypy.test.testtypes", "mypy.test.testsubtypes", "mypy.test.testgraph", "mypy.test.testinfer"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--pyargs"]
+    (said,) = run(launcher, tmp_path, [*command, *modules, "mypyc.test.test_ircheck"])
+    passed = re.search(rb"(\d+) passed", said)
+    assert passed is not None
+    assert int(passed[1]) > 150
+    assert b"failed" not in said
 
 
 MULTIPROCESSING = """
@@ -198,6 +188,26 @@ async def main():
 asyncio.run(main())
 """
 
+THREADS = """
+import os, subprocess, tempfile, threading
+from concurrent.futures import ThreadPoolExecutor
+
+
+def work(number):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"x" * number)
+        file.flush()
+        size = os.path.getsize(file.name)
+    return size + int(subprocess.check_output(["echo", str(number)]))
+
+
+with ThreadPoolExecutor(8) as pool:
+    print(sum(pool.map(work, range(40))))
+other = threading.Thread(target=lambda: print("joined"))
+other.start()
+other.join()
+"""
+
 
 def test_multiprocessing(launcher: Launcher, tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(MULTIPROCESSING)
@@ -209,3 +219,9 @@ def test_asyncio(launcher: Launcher, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(ASYNCIO)
     (said,) = run(launcher, tmp_path, [sys.executable, "a.py"])
     assert said.split() == [b"tcp", b"unix", b"child", b"thread"]
+
+
+def test_threads(launcher: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(THREADS)
+    (said,) = run(launcher, tmp_path, [sys.executable, "t.py"])
+    assert said.split() == [b"1560", b"joined"]
