@@ -355,9 +355,19 @@ class KernelSensor:
     # --- towards other processes --------------------------------------------------------------------------------------
 
     def _target(self, inside: int, caller: Proc) -> Proc | None:
+        """The process with this id inside the sandbox; a child that has made no call yet is looked for."""
         if inside in {0, caller.inside}:
             return caller
-        return self._processes.by_inside(inside)
+        found = self._processes.by_inside(inside)
+        if found is None:
+            self._add_every_child()
+            found = self._processes.by_inside(inside)
+        return found
+
+    def _add_every_child(self) -> None:
+        for proc in self._processes.all():
+            if proc.forked and not proc.exited:
+                self._add_children(proc)
 
     def _signal(self, call: Call, proc: Proc, name: str) -> None:
         args = call.args
@@ -365,36 +375,36 @@ class KernelSensor:
         signo = signed(args[position])
         inside = signed(args[0])
         if name == "pidfd_send_signal":
-            inside, pid = self._pidfd_target(call.tid, inside)
-            target = self._processes.get(pid) if pid else None
-        else:
-            target = self._target(inside, proc) if inside > 0 else None
+            inside = self._pidfd_target(call.tid, inside)
+        target = self._target(inside, proc) if inside > 0 else None
         if signo != 0:
-            for other in [target] if target is not None else self._processes.all():
-                if other is not proc and other.forked and not other.exited:
-                    self._add_children(other)
+            # Whoever is about to die may be a parent, and may be the caller itself.
+            if target is None:
+                self._add_every_child()
+            elif target.forked and not target.exited:
+                self._add_children(target)
         data = kinds.SignalData(
             call=name, target=inside, signo=signo, target_pid=target.pid if target is not None else None
         )
         self._sink.emit(kinds.Signal, data, proc=proc, tid=call.tid)
 
     @staticmethod
-    def _pidfd_target(tid: int, fd: int) -> tuple[int, int]:
-        """(id inside, id outside) that a pidfd of the caller refers to; zeros where it cannot be read."""
+    def _pidfd_target(tid: int, fd: int) -> int:
+        """The id inside the sandbox that a pidfd of the caller refers to; 0 where it cannot be read."""
         try:
             with open(f"/proc/{tid}/fdinfo/{fd}", encoding="ascii", errors="replace") as file:
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
-            return int(fields.get("NSpid", "0").split()[-1]), int(fields["Pid"])
+            return int(fields["NSpid"].split()[-1])
         except (OSError, KeyError, ValueError, IndexError):
-            return 0, 0
+            return 0
 
     def _process_control(self, call: Call, proc: Proc, name: str) -> None:
         args = tuple(signed(value) for value in call.args[:4])
         if name == "fcntl":
-            target = args[2]
+            target = 0 if args[1] == 10 else args[2]  # F_SETSIG: which signal, not to whom
             if args[1] == 15:  # F_SETOWN_EX: struct f_owner_ex {int type; pid_t pid;}
                 _, target = struct.unpack("=ii", read(call.tid, call.args[2], 8))
-            if args[1] != 10 and abs(target) in {0, proc.inside}:  # F_SETSIG names no target
+            if args[1] != 10 and abs(target) in {0, proc.inside}:
                 return
         else:
             target = args[1] if name in {"setpriority", "ioprio_set"} else args[0]
