@@ -368,7 +368,7 @@ def test_a_second_interrupt_ends_the_episode(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         run = place.finished(process, out)
     assert run.status == 0
-    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [("kill", "interrupted twice")]
+    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [("kill", "interrupted")]
     assert run.verdict["agent_signal"] == signal.SIGKILL
     assert place.proctor("verify", str(out)).returncode == 0
 
@@ -397,7 +397,8 @@ def test_signals_at_any_moment(place: Place) -> None:
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
             _, stderr = process.communicate(timeout=SECONDS)
-            assert process.returncode in {0, 130, -signal.SIGINT, -signal.SIGTERM}, (number, process.returncode, stderr)
+            if b"Fatal Python error: init" not in stderr:  # the interpreter's own word, before a line of ours has run
+                assert process.returncode in {0, -signal.SIGINT, -signal.SIGTERM}, (process.returncode, stderr)
         deadline = time.monotonic() + SECONDS
         while alive(f"sleep\0{marker}"):
             assert time.monotonic() < deadline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 
@@ -12,6 +13,10 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (by default the process's own) and return its exit status."""
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        # Ctrl-C ends the process as it ends any program. As an exception it would arrive in the middle of an import,
+        # and one inside msgspec's is swallowed there and leaves a module that crashes when it is used.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _standard_streams()
     words = sys.argv[1:] if argv is None else argv
     supervisor = _early_supervisor() if words[:1] == ["run"] else None
@@ -30,8 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     except ProctorError as error:
         sys.stderr.write(f"proctor: {error}\n")
         return 1
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader left (`proctor … | head`): there is nobody to complain to.
         _nowhere()

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ)
     client = Client(arguments.supervisor, _narrator(arguments, spec))
     client.open(spec)
-    _forward_signals(client)
+    started = _forward_signals(client)
     client.wait("ready")
     stdout = 2 if arguments.json else 1
     client.run(
@@ -44,7 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
         step=None,
         streams=(0, stdout, 2),
     )
-    if client.wait_any("ended", "verdict")["op"] == "ended":
+    news = client.wait_any("started", "ended", "verdict")["op"]
+    if news == "started":
+        started()
+        news = client.wait_any("ended", "verdict")["op"]
+    if news == "ended":
         client.tell(op="close")
         client.wait("verdict")
     with contextlib.suppress(ChildProcessError):  # where our parent ignores SIGCHLD the kernel has reaped it
@@ -59,17 +63,24 @@ def _working_folder() -> str:
         raise UsageError(f"run: the working folder cannot be used ({error.strerror})") from None
 
 
-def _forward_signals(client: Client) -> None:
-    """Ctrl-C goes to the agent, a second one ends the episode; SIGTERM ends it, and it is judged."""
-    pressed = 0
+def _forward_signals(client: Client) -> Callable[[], None]:
+    """Ctrl-C goes to the agent, a second one ends the episode; SIGTERM ends it, and it is judged.
+
+    Returns what to call once the agent has started: before that the first Ctrl-C ends the episode too.
+    """
+    allowed = 0
 
     def interrupt(*_: object) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed == 1:
+        nonlocal allowed
+        allowed -= 1
+        if allowed >= 0:
             client.tell(op="signal", signo=int(signal.SIGINT))
         else:
-            client.tell(op="kill", reason="interrupted twice")
+            client.tell(op="kill", reason="interrupted")
+
+    def started() -> None:
+        nonlocal allowed
+        allowed += 1
 
     def end(*_: object) -> None:
         client.tell(op="kill", reason="proctor run was asked to end")
@@ -77,6 +88,7 @@ def _forward_signals(client: Client) -> None:
     for number, action in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) and a shell's background jobs leave it
             signal.signal(number, action)
+    return started
 
 
 def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dict[str, Any]], None]:
