@@ -16,7 +16,7 @@ _BASE = 0x10FF00
 
 
 def _reserved(data: bytes) -> bool:
-    return b"\xf4\x8f" in data and any(bytes((0xF4, 0x8F, third)) in data for third in range(0xBC, 0xC0))
+    return any(bytes((0xF4, 0x8F, third)) in data for third in range(0xBC, 0xC0))
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -31,7 +31,7 @@ codecs.register_error("proctor.bytes", _escape)
 
 def from_bytes(data: bytes) -> str:
     """Return the text for ``data``; never fails. ``to_bytes`` gives the same bytes back."""
-    if not _reserved(data):
+    if b"\xf4\x8f" not in data or not _reserved(data):
         return data.decode("utf-8", "proctor.bytes")
     out: list[str] = []
     for char in data.decode("utf-8", "surrogateescape"):

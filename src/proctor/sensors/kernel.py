@@ -31,8 +31,10 @@ from proctor.sensors.processes import (
     PendingExec,
     Proc,
     Processes,
+    arg_start,
     children,
     cmdline,
+    cpu_ns,
     executable,
     read_stat,
     split_cmdline,
@@ -296,14 +298,14 @@ class KernelSensor:
         if pending is None:
             return
         try:
-            stat = read_stat(proc.pid)
+            start = arg_start(proc.pid)
         except Gone:
             self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="unknown"), proc=proc)
             return
-        if stat.arg_start == pending.arg_start:
+        if start == pending.arg_start:
             self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="failed"), proc=proc)
             return
-        proc.arg_start = stat.arg_start
+        proc.arg_start = start
         proc.exe = executable(proc.pid)
         proc.argv = pending.argv
         self._processes.keep_only_leader(proc)
@@ -319,21 +321,21 @@ class KernelSensor:
         self._sink.emit(kinds.ExecResult, data, proc=proc)
 
     def _exit(self, call: Call, proc: Proc, name: str) -> None:
-        stat = read_stat(proc.pid)
-        if name == "exit" and stat.threads > 1:
+        if name == "exit" and read_stat(proc.pid).threads > 1:
             proc.thread_exits = True
             if call.tid != proc.pid:
                 self._processes.forget_thread(proc, call.tid)
             return
         found = self._add_children(proc) if proc.forked else ()
         raw = split_cmdline(cmdline(proc.pid))
-        proc.cpu_ns = stat.cpu_ns
+        used = cpu_ns(proc.pid)
+        proc.cpu_ns = used or proc.cpu_ns
         data = kinds.ExitData(
             how="call",
             code=call.args[0] & 0xFF,
             children=found,
             cmdline=raw if raw != proc.argv else (),
-            cpu_ns=stat.cpu_ns,
+            cpu_ns=used,
         )
         proc.exited = True
         self._sink.emit(kinds.Exit, data, proc=proc, tid=call.tid)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proctor.events.text import from_bytes
@@ -51,6 +52,10 @@ _address = ctypes.addressof(_buffer)
 _local, _remote = _IoVec(_address, _SIZE), _IoVec(0, 0)
 _local_ref, _remote_ref = ctypes.byref(_local), ctypes.byref(_remote)
 _string_at = ctypes.string_at
+_BATCH, _WORD = 64, 256
+"""Arguments read by one call, and how much of each: most are shorter."""
+_vectors = bytearray(16 * _BATCH)  # struct iovec {void *base; size_t length;}
+_vectors_ref = (ctypes.c_char * len(_vectors)).from_buffer(_vectors)
 
 
 def read(pid: int, address: int, size: int) -> bytes:
@@ -92,6 +97,23 @@ def _bytes_until_nul(pid: int, address: int, limit: int, too_long: int) -> bytes
             raise Unreadable(too_long)
 
 
+def _words(pid: int, pointers: list[int]) -> Iterator[bytes]:
+    """The strings at ``pointers``, at most 64 of them. Raises as :func:`_bytes_until_nul`."""
+    rooms = [min(_PAGE - (pointer & (_PAGE - 1)), _WORD) for pointer in pointers]
+    struct.pack_into(
+        f"={2 * len(pointers)}Q", _vectors, 0, *(part for pair in zip(pointers, rooms, strict=True) for part in pair)
+    )
+    _local.length = _SIZE
+    got = _readv(pid, _local_ref, 1, _vectors_ref, len(pointers), 0)
+    block = _string_at(_address, max(got, 0))
+    start = 0
+    for pointer, room in zip(pointers, rooms, strict=True):
+        end = block.find(b"\0", start, start + room)
+        # The kernel stops at the first that it cannot read; that one, and one that is longer, is read for itself.
+        yield block[start:end] if end >= 0 else _bytes_until_nul(pid, pointer, _ARG_STRLEN, errno.E2BIG)
+        start += room
+
+
 def read_string(pid: int, address: int) -> bytes:
     """Return the path at ``address``.
 
@@ -119,29 +141,28 @@ def read_arguments(pid: int, address: int) -> Arguments:
     """
     if address == 0:
         return Arguments((), 0, hashlib.sha256(b"").hexdigest(), truncated=False)
-    shown: list[str] = []
-    digest = hashlib.sha256()
-    count = total = 0
-    truncated = False
-    while True:
+    words: list[bytes] = []
+    total = 0
+    ended = False
+    while not ended:
         room = (_PAGE - (address & (_PAGE - 1))) & ~7 or 8
-        block = read(pid, address, min(room, 1024))
+        block = read(pid, address, min(room, 8 * _BATCH))
         if len(block) < 8:  # one pointer
             raise Unreadable(errno.EFAULT)
-        for (pointer,) in struct.iter_unpack("<Q", block[: len(block) & ~7]):
-            if pointer == 0:
-                return Arguments(tuple(shown), count, digest.hexdigest(), truncated or count > MAX_ARGS)
-            word = _bytes_until_nul(pid, pointer, _ARG_STRLEN, errno.E2BIG)
-            digest.update(b"\0" + word if count else word)
+        pointers = list(struct.unpack_from(f"={len(block) // 8}Q", block))
+        if 0 in pointers:
+            del pointers[pointers.index(0) :]
+            ended = True
+        for word in _words(pid, pointers):
+            words.append(word)
             total += len(word) + 9
             if total > _ARG_TOTAL:
                 raise Unreadable(errno.E2BIG)
-            if count < MAX_ARGS:
-                text = from_bytes(word)
-                truncated = truncated or len(text) > MAX_ARG_TEXT
-                shown.append(text[:MAX_ARG_TEXT])
-            count += 1
         address += len(block) & ~7
+    texts = [from_bytes(word) for word in words[:MAX_ARGS]]
+    truncated = len(words) > MAX_ARGS or any(len(text) > MAX_ARG_TEXT for text in texts)
+    shown = tuple(text[:MAX_ARG_TEXT] for text in texts)
+    return Arguments(shown, len(words), hashlib.sha256(b"\0".join(words)).hexdigest(), truncated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from dataclasses import dataclass, field
 
 from proctor.errors import ProctorError
@@ -16,10 +17,14 @@ from proctor.events.text import from_bytes
 from proctor.sensors.memory import Gone
 from proctor.sensors.steps import NONE, Origin, Steps, origin_of
 
-__all__ = ["Gone", "PendingExec", "Proc", "Processes", "Stat", "children", "cmdline", "executable", "read_stat"]
+__all__ = [
+    "Gone", "PendingExec", "Proc", "Processes", "Stat", "arg_start", "children", "cmdline", "cpu_ns", "executable",
+    "read_stat",
+]  # fmt: skip
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 MAX_ARGS = 64
+_CPUCLOCK_SCHED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,23 @@ def read_stat(pid: int) -> Stat:
         state=f[0].decode(), ppid=int(f[1]), cpu_ns=(int(f[11]) + int(f[12])) * _TICK_NS, threads=int(f[17]),
         start_time=int(f[19]), rss_pages=int(f[21]), arg_start=int(f[45]),
     )  # fmt: skip
+
+
+def arg_start(pid: int) -> int:
+    """Where a process's arguments are in its memory. Raises :class:`Gone`."""
+    raw = _read(f"/proc/{pid}/stat")
+    return int(raw[raw.rindex(b")") + 2 :].split(b" ", 46)[45])
+
+
+def cpu_ns(pid: int) -> int | None:
+    """CPU time of all threads of a process, in ns; None where it has ended.
+
+    Its CPU clock (clock_getcpuclockid(3); the id as linux/posix-timers.h makes it), a twentieth of /proc/PID/stat.
+    """
+    try:
+        return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:
+        return None
 
 
 def executable(pid: int) -> str | None:
