@@ -42,9 +42,16 @@ def honest(verdict: Verdict | None, out: Path | None) -> None:
     assert [one for one in refused if one["reason"] == "unreadable"] == []
 
 
-def run(launcher: Launcher, workspace: Path, *commands: list[str], needs: tuple[str, ...] = ()) -> list[bytes]:
+@pytest.fixture(scope="module", params=["B", "C"])
+def tier(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def run(
+    launcher: Launcher, tier: Any, workspace: Path, *commands: list[str], needs: tuple[str, ...] = ()
+) -> list[bytes]:
     outputs = []
-    with Episode(workspace=workspace, launcher=launcher, commands=needs) as episode:
+    with Episode(workspace=workspace, launcher=launcher, commands=needs, tier=tier) as episode:
         for argv in commands:
             done = episode.run(argv, timeout=100)
             assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
@@ -58,7 +65,7 @@ def git(*argv: str, cwd: Path) -> None:
     subprocess.run(["git", *author, *argv], cwd=cwd, check=True, capture_output=True)
 
 
-def test_git_clone_branch_and_commit(launcher: Launcher, tmp_path: Path) -> None:
+def test_git_clone_branch_and_commit(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     need("git")
     origin = tmp_path / "ws" / "origin"
     origin.mkdir(parents=True)
@@ -71,11 +78,11 @@ def test_git_clone_branch_and_commit(launcher: Launcher, tmp_path: Path) -> None
         "git clone -q origin copy && cd copy && git config user.name a && git config user.email a@example && "
         "git checkout -qb work && echo y=2 >> a.py && git commit -qam second && git log --oneline | wc -l && git gc -q"
     )
-    (count,) = run(launcher, tmp_path / "ws", ["sh", "-c", script])
+    (count,) = run(launcher, tier, tmp_path / "ws", ["sh", "-c", script])
     assert count.split() == [b"2"]
 
 
-def test_pip_installs_a_local_wheel(launcher: Launcher, tmp_path: Path) -> None:
+def test_pip_installs_a_local_wheel(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     project = tmp_path / "ws"
     (project / "src/tiny").mkdir(parents=True)
     (project / "src/tiny/__init__.py").write_text("ANSWER = 42\n")
@@ -87,6 +94,7 @@ def test_pip_installs_a_local_wheel(launcher: Launcher, tmp_path: Path) -> None:
     install = "venv/bin/python -m pip install -q --no-index --no-deps --disable-pip-version-check dist/*.whl"
     *_, answer = run(
         launcher,
+        tier,
         project,
         build,
         [sys.executable, "-m", "venv", "venv"],
@@ -96,16 +104,16 @@ def test_pip_installs_a_local_wheel(launcher: Launcher, tmp_path: Path) -> None:
     assert answer == b"42\n"
 
 
-def test_a_c_build(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_c_build(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     need("gcc")
     need("make")
     (tmp_path / "a.c").write_text('#include <stdio.h>\nint main(void) { puts("built"); return 0; }\n')
     (tmp_path / "Makefile").write_text("a: a.o\n\tgcc -o $@ $<\n%.o: %.c\n\tgcc -O2 -c -o $@ $<\n")
-    *_, said = run(launcher, tmp_path, ["make", "-j2"], ["./a"])
+    *_, said = run(launcher, tier, tmp_path, ["make", "-j2"], ["./a"])
     assert said == b"built\n"
 
 
-def test_a_node_script(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_node_script(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     node = need("node")
     (tmp_path / "a.js").write_text(
         "const fs = require('fs'), http = require('http'), {execFileSync} = require('child_process');\n"
@@ -114,15 +122,15 @@ def test_a_node_script(launcher: Launcher, tmp_path: Path) -> None:
         "server.listen(0, '127.0.0.1', () => http.get({port: server.address().port}, r => {\n"
         "  r.on('data', d => console.log(d.toString())); r.on('end', () => server.close()); }));\n"
     )
-    (said,) = run(launcher, tmp_path, [node, "a.js"], needs=(node,))
+    (said,) = run(launcher, tier, tmp_path, [node, "a.js"], needs=(node,))
     assert said == b"hello\n"
 
 
-def test_pytest_with_xdist(launcher: Launcher, tmp_path: Path) -> None:
+def test_pytest_with_xdist(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     """On a real project: those of mypy's own tests that its package brings with all they need."""
     modules = ["mypy.test.testtypes", "mypy.test.testsubtypes", "mypy.test.testgraph", "mypy.test.testinfer"]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--pyargs"]
-    (said,) = run(launcher, tmp_path, [*command, *modules, "mypyc.test.test_ircheck"])
+    (said,) = run(launcher, tier, tmp_path, [*command, *modules, "mypyc.test.test_ircheck"])
     passed = re.search(rb"(\d+) passed", said)
     assert passed is not None
     assert int(passed[1]) > 150
@@ -209,19 +217,19 @@ other.join()
 """
 
 
-def test_multiprocessing(launcher: Launcher, tmp_path: Path) -> None:
+def test_multiprocessing(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(MULTIPROCESSING)
-    (said,) = run(launcher, tmp_path, [sys.executable, "m.py"])
+    (said,) = run(launcher, tier, tmp_path, [sys.executable, "m.py"])
     assert json.loads(said) == [40425, 40425, 40425, 7]
 
 
-def test_asyncio(launcher: Launcher, tmp_path: Path) -> None:
+def test_asyncio(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(ASYNCIO)
-    (said,) = run(launcher, tmp_path, [sys.executable, "a.py"])
+    (said,) = run(launcher, tier, tmp_path, [sys.executable, "a.py"])
     assert said.split() == [b"tcp", b"unix", b"child", b"thread"]
 
 
-def test_threads(launcher: Launcher, tmp_path: Path) -> None:
+def test_threads(launcher: Launcher, tier: Any, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(THREADS)
-    (said,) = run(launcher, tmp_path, [sys.executable, "t.py"])
+    (said,) = run(launcher, tier, tmp_path, [sys.executable, "t.py"])
     assert said.split() == [b"1560", b"joined"]

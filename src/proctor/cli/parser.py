@@ -60,6 +60,9 @@ def _parser() -> _Parser:
         default="verdict",
         help="whose status to exit with (default: verdict)",
     )
+    run.add_argument(
+        "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
+    )
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
 
     verify = add("verify", "verify", "check that a record is whole and untouched")

@@ -84,14 +84,15 @@ def thaw(init: int) -> list[int]:
     return found
 
 
-def kill(init_pidfd: int, outer_pidfd: int) -> bool:
-    """End the sandbox's first process, and with it every process inside; return whether the tree is known to be empty.
+def kill(ends: int, outer: int, *, guarded: bool) -> bool:
+    """End every process inside; return whether the tree is known to be empty. Both arguments are pidfds.
 
-    The kernel ends a PID namespace's other processes before its first one can be reaped, and the outer process ends
-    after it has reaped that one: its pidfd becomes readable when nothing is left.
+    ``ends`` is the sandbox's first process: with it the kernel ends a PID namespace's other processes, before it can be
+    reaped, and the outer process ends after it has reaped that one. Where there is no namespace (``guarded``) it is the
+    guard, which ends them one by one and then itself.
     """
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(init_pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(ends, signal.SIGTERM if guarded else signal.SIGKILL)
     poll = select.poll()
-    poll.register(outer_pidfd, select.POLLIN)
+    poll.register(outer, select.POLLIN)
     return bool(poll.poll(_KILL_SECONDS * 1000))

@@ -10,7 +10,10 @@ import socket
 from proctor.sandbox import linux
 from proctor.sandbox.layout import DEVICES, MARK_SOCKET, SYSTEM, Layout, Mask
 
-__all__ = ["DECOY", "Root", "enter_namespaces", "finish", "ruleset"]
+__all__ = [
+    "DECOY", "EXECUTE", "IOCTL_DEV", "READ_DIR", "READ_FILE", "TRUNCATE", "WRITE_FILE", "Root", "enter_namespaces",
+    "finish", "handled_rights", "ruleset",
+]  # fmt: skip
 
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108 - a folder to stage mounts on, in a namespace of our own
 _OLD = "/.old"
@@ -18,8 +21,8 @@ _NEW = "/.new"
 DECOY = "This content is withheld from this episode. Reference {token}\n"
 
 _ALL_FS = (1 << 13) - 1
-_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
+_REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 
 
 def enter_namespaces(uid: int, gid: int) -> None:
@@ -192,6 +195,11 @@ def finish(root: Root, layout: Layout, mark_program: bytes) -> tuple[socket.sock
     return marker, token
 
 
+def handled_rights(abi: int) -> int:
+    """The rights on files that Landlock of this version decides over."""
+    return _ALL_FS | (_REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
+
+
 def ruleset(layout: Layout, abi: int) -> int | None:
     """Return a Landlock rule set for the finished root, or None where the kernel has no Landlock.
 
@@ -199,13 +207,11 @@ def ruleset(layout: Layout, abi: int) -> int | None:
     """
     if abi < 1:
         return None
-    handled = (
-        _ALL_FS | (_REFER if abi >= 2 else 0) | (_TRUNCATE if abi >= 3 else 0) | (_IOCTL_DEV if abi >= 5 else 0)
-    )  # Landlock ABI versions
+    handled = handled_rights(abi)
     number = linux.landlock_create(handled)
-    linux.landlock_add(number, "/", _EXECUTE | _READ_FILE | _READ_DIR)
+    linux.landlock_add(number, "/", EXECUTE | READ_FILE | READ_DIR)
     for path in (*layout.write_roots, *layout.scratch, *((layout.home,) if layout.home == "/home/agent" else ())):
         linux.landlock_add(number, path, handled)
-    linux.landlock_add(number, "/dev", handled & (_WRITE_FILE | _READ_FILE | _READ_DIR | _TRUNCATE | _IOCTL_DEV))
-    linux.landlock_add(number, "/proc", handled & (_WRITE_FILE | _READ_FILE | _READ_DIR | _TRUNCATE | _EXECUTE))
+    linux.landlock_add(number, "/dev", handled & (WRITE_FILE | READ_FILE | READ_DIR | TRUNCATE | IOCTL_DEV))
+    linux.landlock_add(number, "/proc", handled & (WRITE_FILE | READ_FILE | READ_DIR | TRUNCATE | EXECUTE))
     return number

@@ -7,7 +7,8 @@
                                      └ fork ─ command (confines itself, sends its listener out, execs)
 
 Outer and init die with the supervisor (parent death signal, and init also at the end of its control socket); with init
-the kernel ends every process of the PID namespace. Messages are JSON, one a packet, with descriptors beside them.
+the kernel ends every process of the PID namespace. Without namespaces (tier C) outer is the guard, which ends them one
+by one (:mod:`proctor.sandbox.guard`). Messages are JSON, one a packet, with descriptors beside them.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from proctor.sandbox import build, linux, syscalls
+from proctor.sandbox import build, domain, guard, linux, syscalls
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import Layout
 
 __all__ = ["Sandbox", "Spawn", "start"]
 
 _HIGH = 256
+_ENTER_SECONDS = 30.0
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
@@ -51,11 +53,27 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A sandbox that is being built: its outer process, and the channel to the first process inside."""
+    """A sandbox that is being built: its outer process, and the channel to the first process inside.
+
+    ``namespaces``: False in tier C.
+    """
 
     outer: int
     outer_pidfd: int
     control: socket.socket
+    namespaces: bool
+
+    def entered(self) -> str | None:
+        """Wait until it has what it asks of the kernel before there is a policy; return None, or why it has not."""
+        self.control.settimeout(_ENTER_SECONDS)
+        try:
+            message, _, _ = receive(self.control)
+        except TimeoutError:
+            return f"its first process did not answer within {_ENTER_SECONDS:.0f} s"
+        self.control.settimeout(None)
+        if message is None or message["op"] != "entered":
+            return str((message or {}).get("error", "its first process ended"))
+        return None
 
     def build(self, layout: Layout, ports: Sequence[tuple[str, int]]) -> None:
         """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside."""
@@ -72,16 +90,16 @@ class Sandbox:
             os.waitpid(self.outer, 0)
 
 
-def start() -> Sandbox:
+def start(*, namespaces: bool = True) -> Sandbox:
     """Fork the sandbox's processes: they enter their namespaces, and wait to be told what to build."""
     ours, theirs = pair()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _outer(theirs, parent)
+        _outer(theirs, parent, namespaces=namespaces)
     theirs.close()
-    return Sandbox(pid, os.pidfd_open(pid), ours)
+    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces)
 
 
 def _fail(control: socket.socket, error: BaseException) -> NoReturn:
@@ -90,29 +108,41 @@ def _fail(control: socket.socket, error: BaseException) -> NoReturn:
     os._exit(126)
 
 
-def _outer(control: socket.socket, parent: int) -> NoReturn:
+def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn:
     try:
-        linux.set_parent_death_signal(signal.SIGKILL)
+        supervisor = os.pidfd_open(parent)
+        if namespaces:
+            linux.set_parent_death_signal(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(125)
         signal.set_wakeup_fd(-1)
         for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(signo, signal.SIG_DFL)
-        linux.set_name("proctor-outer")
-        keep = control.fileno()
-        os.closerange(3, keep)
-        linux.close_from(keep + 1)
+        linux.set_name("proctor-outer" if namespaces else "proctor-guard")
+        low = 3
+        for keep in sorted((control.fileno(), supervisor)):
+            os.closerange(low, keep)
+            low = keep + 1
+        linux.close_from(low)
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)
-        build.enter_namespaces(os.getuid(), os.getgid())
+        if namespaces:
+            build.enter_namespaces(os.getuid(), os.getgid())
+        else:
+            linux.set_child_subreaper()
         inner = os.fork()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         _fail(control, error)
     if inner == 0:
-        _init(control)
+        os.close(supervisor)
+        if namespaces:
+            _init(control)
+        _init_in_domain(control)
     control.close()
     linux.set_dumpable(on=False)
+    if not namespaces:
+        guard.keep(supervisor, inner)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
@@ -134,6 +164,7 @@ def _init(control: socket.socket) -> NoReturn:
         abi = linux.landlock_abi()
         program = syscalls.program()
         place = build.Root()
+        send(control, {"op": "entered"})
         message, _, _ = receive(control)
         if message is None:
             os._exit(0)
@@ -151,6 +182,33 @@ def _init(control: socket.socket) -> NoReturn:
         os.close(root)
         for listener in (marker, *listeners):
             listener.close()
+        _serve(control, ruleset, program)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
+        _fail(control, error)
+
+
+def _init_in_domain(control: socket.socket) -> NoReturn:
+    """Tier C: no root to build, but folders of the episode's own, and a Landlock domain for each command."""
+    try:
+        linux.set_parent_death_signal(signal.SIGKILL)
+        linux.set_child_subreaper()
+        linux.set_name("proctor-init")
+        abi = linux.landlock_abi()
+        if abi < 1:
+            raise OSError(errno.ENOSYS, "this kernel has no Landlock, or it is not among its security modules")
+        program = syscalls.program(namespaces=False)
+        send(control, {"op": "entered"})
+        message, _, _ = receive(control)
+        if message is None:
+            os._exit(0)
+        layout = Layout.of(message["layout"])
+        marker = domain.marker_socket(layout, message["mark"].encode())
+        ruleset = domain.ruleset(layout, abi)
+        linux.set_dumpable(on=False)
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        send(control, {"op": "ready", "landlock_abi": abi, "token": ""}, (root, marker.fileno()))
+        os.close(root)
+        marker.close()
         _serve(control, ruleset, program)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         _fail(control, error)

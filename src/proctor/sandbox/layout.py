@@ -6,16 +6,18 @@ Pure, but for looking at what exists.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from proctor.errors import PolicyError
 from proctor.policy.records import Policy
 
-__all__ = ["HOME", "MARK_SOCKET", "Layout", "Mask", "Mount", "plan"]
+__all__ = ["HOME", "MARK_SOCKET", "RUN", "SHM", "Layout", "Mask", "Mount", "plan"]
 
 HOME = "/home/agent"
-MARK_SOCKET = "/run/proctor/mark.sock"
+RUN = "/run/proctor"
+MARK_SOCKET = RUN + "/mark.sock"
+SHM = "/dev/shm"  # noqa: S108 - the sandbox's own
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _CREDENTIALS = (
@@ -49,6 +51,7 @@ class Layout:
 
     ``anchors``: folders between a write root and a protected path, mounted onto themselves, since a mount point cannot
     be renamed: otherwise a protected folder's parent could be moved aside and another put in its place.
+    ``run``: the folder of the marker socket and of ``bin/proctor``. ``shm``: what stands for /dev/shm.
     """
 
     workspace: str
@@ -58,7 +61,25 @@ class Layout:
     anchors: tuple[str, ...]
     masks: tuple[Mask, ...]
     write_roots: tuple[str, ...]
-    scratch: tuple[str, ...] = field(default=("/tmp", "/dev/shm"))  # noqa: S108 - the sandbox's own
+    scratch: tuple[str, ...] = field(default=("/tmp", SHM))  # noqa: S108 - the sandbox's own
+    run: str = RUN
+    shm: str = SHM
+
+    def without_namespaces(self, base: str) -> Layout:
+        """The layout of tier C: what the sandbox has for itself lies in ``base``, a folder of the episode's own.
+
+        Raises:
+            PolicyError: it hides paths, which Landlock cannot do below a folder that is shown.
+        """
+        hidden = [mask.path for mask in self.masks if mask.role == "hidden"]
+        if hidden:
+            raise PolicyError(
+                f"files.hide: {hidden[0]} cannot be hidden without user namespaces (tier C); keep it out of the"
+                " machine, or run where `proctor doctor` says tier B"
+            )
+        home = f"{base}/home" if self.home == HOME else self.home
+        own = tuple(f"{base}/{name}" for name in ("tmp", "shm", "home"))
+        return replace(self, home=home, scratch=own, anchors=(), run=f"{base}/run", shm=f"{base}/shm")
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Layout:
@@ -67,6 +88,8 @@ class Layout:
         return cls(
             workspace=plain["workspace"],
             home=plain["home"],
+            run=plain["run"],
+            shm=plain["shm"],
             mounts=tuple(Mount(**mount) for mount in plain["mounts"]),
             masks=tuple(Mask(**{**mask, "names": tuple(mask["names"])}) for mask in plain["masks"]),
             **{name: tuple(plain[name]) for name in names},

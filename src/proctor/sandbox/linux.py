@@ -44,7 +44,9 @@ __all__ = [
     "mount_setattr",
     "openat2",
     "pivot_root",
+    "renameat2",
     "seccomp_listener",
+    "set_child_subreaper",
     "set_dumpable",
     "set_name",
     "set_no_new_privs",
@@ -53,6 +55,7 @@ __all__ = [
     "supported_machine",
     "umount",
     "unshare",
+    "utimensat",
 ]
 
 CLONE_NEWNS = 0x00020000
@@ -69,15 +72,9 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = (
-    1,
-    4,
-    15,
-    24,
-    38,
-    47,
-)
-_SYS_PIVOT_ROOT, _SYS_CAPSET, _SYS_SECCOMP = 155, 126, 317
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP = 1, 4, 15, 24
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 36, 38, 47
+_SYS_PIVOT_ROOT, _SYS_CAPSET, _SYS_SECCOMP, _SYS_RENAMEAT2, _SYS_UTIMENSAT = 155, 126, 317, 316, 280
 _SYS_OPENAT2, _SYS_MOUNT_SETATTR, _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = (
     437,
     442,
@@ -144,6 +141,16 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     return int(result) if result >= 0 else -ctypes.get_errno()
 
 
+def renameat2(old_folder: int, old: bytes, new_folder: int, new: bytes, flags: int) -> None:
+    """renameat2(2). Names are relative to the descriptors."""
+    _check(int(_syscall(_SYS_RENAMEAT2, old_folder, old, new_folder, new, flags)), "rename")
+
+
+def utimensat(path: bytes, times: bytes | None) -> None:
+    """utimensat(2). ``times``: two struct timespec, or None for now."""
+    _check(int(_syscall(_SYS_UTIMENSAT, _AT_FDCWD, path, times, 0)), "utimensat")
+
+
 def set_no_new_privs() -> None:
     """Gains through set-user-id files end here, for this thread and all it starts."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
@@ -152,6 +159,11 @@ def set_no_new_privs() -> None:
 def set_parent_death_signal(signo: int) -> None:
     """The kernel sends ``signo`` when the parent's thread ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signo, 0, 0, 0), "pdeathsig")
+
+
+def set_child_subreaper() -> None:
+    """Orphans among this process's descendants become its children (Linux 3.4)."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child_subreaper")
 
 
 def set_dumpable(*, on: bool) -> None:
@@ -179,9 +191,12 @@ def landlock_abi() -> int:
     return max(0, int(_syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)))
 
 
-def landlock_create(access_fs: int) -> int:
-    """Return the descriptor of a rule set that handles ``access_fs``."""
-    attr = struct.pack("Q", access_fs)
+def landlock_create(access_fs: int, access_net: int = 0, scoped: int = 0) -> int:
+    """Return the descriptor of a rule set that handles ``access_fs``.
+
+    ``access_net`` needs Landlock's version 4, ``scoped`` its version 6; 0 leaves them out.
+    """
+    attr = struct.pack("QQQ", access_fs, access_net, scoped)[: 24 if scoped else 16 if access_net else 8]
     return _check(int(_syscall(_SYS_LANDLOCK_CREATE, attr, ctypes.c_size_t(len(attr)), 0)), "landlock_create_ruleset")
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 
-SOCKET = "/run/proctor/mark.sock"
+SOCKET = os.environ.get("PROCTOR_MARK_SOCKET", "/run/proctor/mark.sock")
 
 
 def mark(arguments: list[str]) -> int:

@@ -28,7 +28,8 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15
 _SIGURG = 23
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
-_SOCK_RAW, _SOCK_PACKET = 3, 10
+_SOCK_STREAM, _SOCK_RAW, _SOCK_SEQPACKET, _SOCK_PACKET = 1, 3, 5, 10
+_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820  # linux/fs.h
 
 NOTIFY: Code = [(_RET, 0, 0, _NOTIFY)]
 ALLOW: Code = [(_RET, 0, 0, _ALLOW)]
@@ -60,15 +61,24 @@ def _opens(flags_argument: int) -> Code:
     return [_low(flags_argument), *_if_any(_JSET, (_WRITING,), NOTIFY, ALLOW)]
 
 
+def _streams_only() -> Code:
+    """Without a network namespace no datagrams: each could be addressed anew, behind the supervisor's back."""
+    streams: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM,), ALLOW, NOTIFY)]
+    local: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM, _SOCK_SEQPACKET), ALLOW, NOTIFY)]
+    other = _if_any(_JEQ, (_AF_INET, _AF_INET6), streams, _if_any(_JEQ, (_AF_NETLINK,), ALLOW, NOTIFY))
+    return [_low(0), *_if_any(_JEQ, (_AF_UNIX,), local, other)]
+
+
 def _socket() -> Code:
     typed: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_RAW, _SOCK_PACKET), NOTIFY, ALLOW)]
     plain = _if_any(_JEQ, (_AF_UNIX, _AF_INET, _AF_INET6), typed, NOTIFY)
     return [_low(0), (_JEQ, 0, 1, _AF_NETLINK), *ALLOW, *plain]
 
 
-def _conditional() -> dict[str, Code]:
+def _conditional(*, namespaces: bool) -> dict[str, Code]:
     others = {name: [_low(0), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)] for name in (
         "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")}  # fmt: skip
+    attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR)
     by_who: Code = [_low(1), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)]
     return others | {
         "open": _opens(1),
@@ -77,8 +87,8 @@ def _conditional() -> dict[str, Code]:
             _low(0),
             *_if_any(_JSET, (_NEW_NAMESPACES,), NOTIFY, _if_any(_JSET, (_CLONE_THREAD,), ALLOW, NOTIFY)),
         ],
-        "socket": _socket(),
-        "ioctl": [_low(1), *_if_any(_JEQ, (_TIOCSTI, _TIOCLINUX), NOTIFY, ALLOW)],
+        "socket": _socket() if namespaces else _streams_only(),
+        "ioctl": [_low(1), *_if_any(_JEQ, (_TIOCSTI, _TIOCLINUX, *attributes), NOTIFY, ALLOW)],
         "fcntl": [_low(1), *_if_any(_JEQ, (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX), NOTIFY, ALLOW)],
         "prlimit64": [_low(0), *_if_any(_JEQ, (0,), ALLOW, _if_pointer(2, NOTIFY, ALLOW))],
         # PRIO_PROCESS (0) with who 0 is the caller; IOPRIO_WHO_PROCESS is 1.
@@ -106,11 +116,18 @@ def _jump(op: int, value: int, then: Code, otherwise: Code) -> Code:
 
 
 @functools.cache
-def program() -> bytes:
-    """Return the filter, 8 bytes an instruction (struct sock_filter, linux/filter.h)."""
+def program(*, namespaces: bool = True) -> bytes:
+    """Return the filter, 8 bytes an instruction (struct sock_filter, linux/filter.h).
+
+    Without ``namespaces`` (tier C) it also stops what only they would keep inside.
+    """
     blocks = dict.fromkeys(calls.RECORDED.values(), NOTIFY)
     blocks |= {number: NOTIFY for number, _ in calls.REFUSED.values()}
-    conditional = _conditional()
+    if not namespaces:
+        blocks |= dict.fromkeys(calls.CONFINED.values(), NOTIFY)
+        blocks |= {number: NOTIFY for number, _ in calls.UNSHARED.values()}
+        blocks[calls.SOCKETPAIR] = _streams_only()
+    conditional = _conditional(namespaces=namespaces)
     blocks |= {calls.CONDITIONAL[name]: code for name, code in conditional.items()}
     # clone3's flags lie in memory, where no filter can see them. libc falls back to clone, which is recorded; so
     # this one refusal is answered here and not recorded.

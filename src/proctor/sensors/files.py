@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proctor.events import kinds
 from proctor.events.text import from_bytes
+from proctor.sandbox import calls
+from proctor.sensors.behalf import Behalf, Place
 from proctor.sensors.memory import read, read_string
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Resolved, Resolver
 from proctor.sensors.processes import Proc
+from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
     from proctor.sensors.kernel import Sink
@@ -60,12 +64,19 @@ _SHAPES = {
     "lchown": _Shape("chown", ((-1, 0),), follow=False),
     "fchownat": _Shape("chown", ((0, 1),), 4),
 }
+_ENTRIES = {"mkdir", "mknod", "rename", "unlink", "rmdir"}
+_METADATA = tuple(calls.CONFINED)
 _BY_DESCRIPTOR = {"ftruncate": "truncate", "fchmod": "chmod", "fchown": "chown"}
 
 
 def _signed(value: int) -> int:
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value & 0x80000000 else value
+
+
+def _owner(call: Call, name: str) -> tuple[int, int]:
+    first = 2 if name == "fchownat" else 1
+    return _signed(call.args[first]), _signed(call.args[first + 1])
 
 
 def _blocked(*found: Resolved | None) -> bool:
@@ -83,10 +94,11 @@ def _blocked(*found: Resolved | None) -> bool:
 class FileCalls:
     """Handlers for every call that changes files."""
 
-    def __init__(self, sink: Sink, resolver: Resolver) -> None:
+    def __init__(self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None) -> None:
         self._sink = sink
         self._resolver = resolver
-        self.handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+        self._behalf = behalf
+        self.handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(_SHAPES, self._by_path),
             **dict.fromkeys(_BY_DESCRIPTOR, self._by_descriptor),
             "symlink": self._symlink,
@@ -94,30 +106,43 @@ class FileCalls:
             "memfd_create": self._memfd,
         }
         self.handlers.update({name: self._open for name, shape in _SHAPES.items() if shape.op == "open"})
+        if behalf is not None:
+            self.handlers.update(dict.fromkeys(_METADATA, self._metadata))
 
-    def _resolve(self, call: Call, proc: Proc, directory: int, at: int, *, follow: bool) -> Resolved:
+    def _resolve(self, call: Call, proc: Proc, directory: int, at: int, *, follow: bool, entry: bool = False) -> Place:
+        """What a path leads to. ``entry``: the name itself is to change. Descriptors are held in tier C only."""
         path = read_string(call.tid, call.args[at])
         fd = _AT_FDCWD if directory < 0 else _signed(call.args[directory])
-        return self._resolver.resolve(call.tid, proc.inside, fd, path, follow=follow)
+        if self._behalf is None:
+            return Place(self._resolver.resolve(call.tid, proc.inside, fd, path, follow=follow))
+        if entry:
+            return self._behalf.entry(call.tid, proc.inside, fd, path)
+        return self._behalf.object(call.tid, proc.inside, fd, path, follow=follow)
+
+    def _descriptor(self, call: Call, number: int) -> Place:
+        if self._behalf is None:
+            return Place(self._resolver.descriptor(call.tid, number))
+        return self._behalf.descriptor(call.tid, number)
 
     def _emit(self, call: Call, proc: Proc, data: kinds.FileData) -> None:
         self._sink.emit(kinds.File, data, proc=proc, tid=call.tid, truth="racy")
 
-    def _open(self, call: Call, proc: Proc, name: str) -> None:
+    def _open(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]
         mode = call.args[shape.mode] & 0o7777 if shape.mode >= 0 else 0
         if name == "openat2":  # struct open_how {u64 flags, mode, resolve}, linux/openat2.h
             flags, how_mode, _ = struct.unpack("=QQQ", read(call.tid, call.args[2], 24))
             mode = how_mode & 0o7777
             if not flags & (_WRITES | os.O_CREAT | _TMPFILE):
-                return
+                return None
         elif name == "creat":
             flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
         else:
             flags = call.args[shape.flags] & 0xFFFFFFFF
         exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
         directory, at = shape.paths[0]
-        found = self._resolve(call, proc, directory, at, follow=not exclusive and not flags & os.O_NOFOLLOW)
+        place = self._resolve(call, proc, directory, at, follow=not exclusive and not flags & os.O_NOFOLLOW)
+        found = place.resolved
         creates = (bool(flags & os.O_CREAT) and not found.existed) or bool(flags & _TMPFILE == _TMPFILE)
         op = "create" if creates else "open_write" if flags & _WRITES else "open"
         self._emit(
@@ -135,8 +160,13 @@ class FileCalls:
                 outcome="blocked" if op != "open" and _blocked(found) else "attempted",
             ),
         )
+        if self._behalf is None:
+            return None
+        if refused := self._behalf.refuses(place):
+            return refusing(refused)
+        return self._behalf.open(call, place, flags, mode) if self._behalf.does(place) else None
 
-    def _by_path(self, call: Call, proc: Proc, name: str) -> None:
+    def _by_path(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]
         flags = call.args[shape.flags] & 0xFFFFFFFF if shape.flags >= 0 else 0
         op, follow = shape.op, shape.follow
@@ -148,10 +178,11 @@ class FileCalls:
             follow = False
         directory, at = shape.paths[0]
         if flags & _AT_EMPTY_PATH and op in {"link", "chmod", "chown"} and read_string(call.tid, call.args[at]) == b"":
-            found = self._resolver.descriptor(call.tid, _signed(call.args[directory]))
+            first = self._descriptor(call, _signed(call.args[directory]))
         else:
-            found = self._resolve(call, proc, directory, at, follow=follow)
-        target = self._resolve(call, proc, *shape.paths[1], follow=False) if len(shape.paths) > 1 else None
+            first = self._resolve(call, proc, directory, at, follow=follow, entry=op in _ENTRIES)
+        second = self._resolve(call, proc, *shape.paths[1], follow=False, entry=True) if len(shape.paths) > 1 else None
+        found, target = first.resolved, second.resolved if second is not None else None
         mode = call.args[shape.mode] & 0xFFFF if shape.mode >= 0 else None
         blocked = _blocked(found, target) or (op == "mknod" and stat.S_IFMT(mode or 0) in {stat.S_IFBLK, stat.S_IFCHR})
         self._emit(
@@ -163,9 +194,25 @@ class FileCalls:
                 outcome="blocked" if blocked else "attempted",
             ),
         )  # fmt: skip
+        if self._behalf is None:
+            return None
+        whole = op in {"rename", "unlink", "rmdir"}
+        if refused := self._behalf.refuses(first, second, whole=whole):
+            return refusing(refused)
+        if op == "chown":
+            return self._behalf.metadata(call, name, first, _owner(call, name))
+        if op == "link" and self._behalf.does(first, second) and found.role not in {"workspace", "scratch"}:
+            return refusing(errno.EXDEV)  # as between the mounts of tier B
+        # Landlock decides over no modes, and over truncate(2) only from its version 3 on.
+        if op in {"chmod", "truncate"} and found.role not in {"workspace", "scratch"}:
+            return refusing(errno.EPERM if op == "chmod" else errno.EACCES)
+        if op in {"chmod", "truncate"} or self._behalf.does(first, second):
+            return self._behalf.by_path(call, op, first, second, mode or 0, flags)
+        return None
 
-    def _by_descriptor(self, call: Call, proc: Proc, name: str) -> None:
-        found = self._resolver.descriptor(call.tid, _signed(call.args[0]))
+    def _by_descriptor(self, call: Call, proc: Proc, name: str) -> Act | None:
+        place = self._descriptor(call, _signed(call.args[0]))
+        found = place.resolved
         mode = call.args[1] & 0o7777 if name == "fchmod" else None
         self._emit(
             call, proc,
@@ -174,11 +221,46 @@ class FileCalls:
                 existed=found.existed, outcome="blocked" if _blocked(found) else "attempted",
             ),
         )  # fmt: skip
+        if self._behalf is None or name == "ftruncate":
+            return None  # what can be truncated through a descriptor was opened for writing, and judged then
+        if refused := self._behalf.refuses(place):
+            return refusing(refused)
+        if name == "fchown":
+            return self._behalf.metadata(call, name, place, _owner(call, name))
+        if found.role not in {"workspace", "scratch"}:
+            return None if not (found.object or "").startswith("/") else refusing(errno.EPERM)
+        return self._behalf.by_path(call, "chmod", place, None, mode or 0, 0)
 
-    def _symlink(self, call: Call, proc: Proc, name: str) -> None:
+    def _metadata(self, call: Call, proc: Proc, name: str) -> Act | None:
+        """Times and extended attributes: recorded in tier C, where the supervisor sets them."""
+        behalf = self._behalf
+        if behalf is None:
+            return None
+        by_descriptor = name in {"fsetxattr", "fremovexattr"}
+        directory, at = (0, 1) if name in {"utimensat", "futimesat"} else (-1, 0)
+        if by_descriptor or (directory == 0 and call.args[at] == 0):
+            place = behalf.descriptor(call.tid, _signed(call.args[0]))
+        else:
+            nofollow = name.startswith("l") or (name == "utimensat" and call.args[3] & _AT_SYMLINK_NOFOLLOW)
+            place = self._resolve(call, proc, directory, at, follow=not nofollow)
+        found = place.resolved
+        self._emit(
+            call, proc,
+            kinds.FileData(
+                op="utimes" if "utime" in name else "xattr", call=name, path=found.claimed, object=found.object,
+                role=found.role, existed=found.existed, outcome="blocked" if _blocked(found) else "attempted",
+            ),
+        )  # fmt: skip
+        if refused := behalf.refuses(place):
+            return refusing(refused)
+        return behalf.metadata(call, name, place, (-1, -1))
+
+    def _symlink(self, call: Call, proc: Proc, name: str) -> Act | None:
         """A symbolic link's text need not lead anywhere: it is recorded as ``target``, the new link as ``object``."""
-        text = from_bytes(read_string(call.tid, call.args[0]))
-        found = self._resolve(call, proc, *((-1, 1) if name == "symlink" else (1, 2)), follow=False)
+        raw = read_string(call.tid, call.args[0])
+        text = from_bytes(raw)
+        place = self._resolve(call, proc, *((-1, 1) if name == "symlink" else (1, 2)), follow=False, entry=True)
+        found = place.resolved
         self._emit(
             call, proc,
             kinds.FileData(
@@ -186,6 +268,12 @@ class FileCalls:
                 existed=found.existed, outcome="blocked" if _blocked(found) else "attempted",
             ),
         )  # fmt: skip
+
+        if self._behalf is None:
+            return None
+        if refused := self._behalf.refuses(place):
+            return refusing(refused)
+        return self._behalf.symlink(raw, place) if self._behalf.does(place) else None
 
     def _memfd(self, call: Call, proc: Proc, name: str) -> None:
         label = from_bytes(read_string(call.tid, call.args[0]))

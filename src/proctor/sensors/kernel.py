@@ -20,6 +20,7 @@ from proctor.events import Event, Truth, kinds
 from proctor.events.text import from_bytes
 from proctor.sandbox import calls
 from proctor.sensors import notify
+from proctor.sensors.domain import Domain
 from proctor.sensors.files import FileCalls
 from proctor.sensors.memory import Unreadable, read, read_arguments, read_string
 from proctor.sensors.network import NetworkCalls
@@ -40,6 +41,7 @@ from proctor.sensors.processes import (
     split_cmdline,
 )
 from proctor.sensors.refusal import Refusal
+from proctor.sensors.reply import Act
 
 __all__ = ["KernelSensor", "Sink"]
 
@@ -82,9 +84,12 @@ class KernelSensor:
         resolver: resolves paths in the sandbox's root.
         processes: the process table.
         limit: how many processes may live at once.
+        domain: in tier C: what is done on behalf of the callers.
     """
 
-    def __init__(self, sink: Sink, resolver: Resolver, processes: Processes, limit: int) -> None:
+    def __init__(
+        self, sink: Sink, resolver: Resolver, processes: Processes, limit: int, domain: Domain | None = None
+    ) -> None:
         self._sink = sink
         self._resolver = resolver
         self._processes = processes
@@ -96,9 +101,10 @@ class KernelSensor:
         self.held: list[tuple[int, int]] = []
         self.on_process: Callable[[Proc], None] = lambda _: None
         self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
-        files = FileCalls(sink, resolver)
-        network = NetworkCalls(sink, resolver)
-        handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+        self._domain = domain
+        files = FileCalls(sink, resolver, domain.files if domain is not None else None)
+        network = NetworkCalls(sink, resolver, domain.network if domain is not None else None)
+        handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(("clone", "fork", "vfork"), self._clone),
             **dict.fromkeys(_EXEC_CALLS, self._exec),
             **dict.fromkeys(("exit", "exit_group"), self._exit),
@@ -119,12 +125,13 @@ class KernelSensor:
                 self._process_control,
             ),
             **dict.fromkeys(("ioctl",), self._never),
-            **dict.fromkeys(("socket",), self._socket),
+            **dict.fromkeys(("socket", "socketpair"), self._socket),
             **files.handlers,
             **network.handlers,
         }
         self._handlers = {calls.NUMBERS[name]: (name, handler) for name, handler in handlers.items()}
-        self._refused = {number: (name, code) for name, (number, code) in calls.REFUSED.items()}
+        refused = calls.REFUSED | calls.UNSHARED if domain is not None else calls.REFUSED
+        self._refused = {number: (name, code) for name, (number, code) in refused.items()}
 
     # --- one notification ---------------------------------------------------------------------------------------------
 
@@ -141,6 +148,7 @@ class KernelSensor:
             return True
         code = 0
         name = "?"
+        act: Act | None = None
         try:
             if call.arch != calls.AUDIT_ARCH or call.nr & calls.X32_BIT:
                 raise Refusal(errno.ENOSYS, "foreign_arch")
@@ -150,7 +158,7 @@ class KernelSensor:
             known = self._handlers.get(call.nr)
             if known is not None:
                 name, handler = known
-                handler(call, proc, name)
+                act = handler(call, proc, name)
             elif call.nr in self._refused:
                 name, code = self._refused[call.nr]
                 raise Refusal(code, "sandbox")
@@ -164,19 +172,34 @@ class KernelSensor:
             self._refuse(call, proc, name, Refusal(code, "unreadable"))
         except Gone:
             code = errno.ESRCH
-        self._reply(listener, call, code)
+        self._reply(listener, call, code, act)
         return True
 
-    def _reply(self, listener: int, call: Call, code: int) -> None:
+    def _reply(self, listener: int, call: Call, code: int, act: Act | None) -> None:
         decision = self._sink.decision
         if decision == "hold":
             self.held.append((listener, call.id))
         elif decision == "go_on":
             if code:
                 notify.answer(listener, call.id, code)
-            else:
+            elif act is None:
                 notify.go_on(listener, call.id)
+            else:
+                self._act(listener, call, act)
         # "kill": the tree is dead already; there is nobody to answer.
+        if self._domain is not None:
+            self._domain.files.release()
+
+    @staticmethod
+    def _act(listener: int, call: Call, act: Act) -> None:
+        """Do the call for its caller, and answer with what came of it."""
+        try:
+            reply = act()
+        except OSError as error:
+            notify.answer(listener, call.id, error.errno or errno.EIO)
+            return
+        if reply is not None:
+            reply.send(listener, call.id)
 
     def release(self) -> None:
         """Answer what was held while the tree was frozen: the offending calls are refused."""
@@ -385,10 +408,24 @@ class KernelSensor:
                 self._add_every_child()
             elif target.forked and not target.exited:
                 self._add_children(target)
+        if self._domain is not None and target is None and not self._within(name, inside):
+            raise Refusal(errno.EPERM, "sandbox")
         data = kinds.SignalData(
             call=name, target=inside, signo=signo, target_pid=target.pid if target is not None else None
         )
         self._sink.emit(kinds.Signal, data, proc=proc, tid=call.tid)
+
+    def _within(self, name: str, inside: int) -> bool:
+        """Whether a signal to no known process stays inside, where no PID namespace keeps it there."""
+        if name == "tkill":
+            return self._thread_within(inside)
+        return self._domain is None or self._domain.may_signal(inside)
+
+    def _thread_within(self, tid: int) -> bool:
+        try:
+            return tid > 0 and self._processes.get(self._processes.leader(tid)) is not None
+        except Gone:
+            return False
 
     @staticmethod
     def _pidfd_target(tid: int, fd: int) -> int:
@@ -413,6 +450,9 @@ class KernelSensor:
             if target == proc.inside:
                 return
         other = self._target(target, proc) if target > 0 else None
+        harmless = name == "fcntl" and target == 0
+        if self._domain is not None and other is None and not harmless and not self._thread_within(target):
+            raise Refusal(errno.EPERM, "sandbox")
         data = kinds.ProcessControlData(
             call=name, target=target, target_pid=other.pid if other is not None else None, args=args
         )

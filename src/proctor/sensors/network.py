@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from proctor.events import kinds
-from proctor.events.text import from_bytes
+from proctor.events.text import from_bytes, to_bytes
 from proctor.sandbox.layout import MARK_SOCKET
+from proctor.sensors.broker import Broker
 from proctor.sensors.memory import Address, read, read_address
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Resolver
 from proctor.sensors.processes import Proc
 from proctor.sensors.refusal import Refusal
+from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
     from proctor.sensors.kernel import Sink
@@ -36,11 +38,12 @@ def _routable(host: str) -> bool:
 class NetworkCalls:
     """Handlers for connect, bind, listen and addressed sends."""
 
-    def __init__(self, sink: Sink, resolver: Resolver) -> None:
+    def __init__(self, sink: Sink, resolver: Resolver, broker: Broker | None = None) -> None:
         self._sink = sink
+        self._broker = broker
         self._resolver = resolver
         self._bound: set[str] = {MARK_SOCKET}
-        self.handlers: dict[str, Callable[[Call, Proc, str], None]] = {
+        self.handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             "connect": self._connect,
             "bind": self._bind,
             "listen": self._listen,
@@ -65,13 +68,15 @@ class NetworkCalls:
             path, known = self._unix(call, proc, address)
             if op == "bind" and path is not None:
                 self._bound.add(path)
+            elif self._broker is not None and path == self._broker.mark:
+                pass
             elif op in {"connect", "sendto"} and not known:
                 raise Refusal(errno.EACCES, "sandbox", path)
         elif (
             address is not None
             and address.host is not None
             and op in {"connect", "sendto"}
-            and not _routable(address.host)
+            and not (_routable(address.host) if self._broker is None else self._broker.reaches(address))
         ):
             outcome = "blocked"
         data = kinds.NetData(
@@ -94,18 +99,41 @@ class NetworkCalls:
         path = found.object or found.claimed
         return path, path in self._bound or not found.existed
 
-    def _connect(self, call: Call, proc: Proc, name: str) -> None:
-        self._emit(call, proc, "connect", name, read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF))
+    def _connect(self, call: Call, proc: Proc, name: str) -> Act | None:
+        address = read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF)
+        self._emit(call, proc, "connect", name, address)
+        if self._broker is None:
+            return None
+        fd = call.args[0] & 0xFFFFFFFF
+        if address is not None and address.family == "unix":
+            raw = address.path or b""
+            path, _ = self._unix(call, proc, address)
+            return self._broker.connect_unix(
+                call.tid, fd, proc, raw if raw[:1] == b"\0" else to_bytes(path or ""), path or ""
+            )
+        if address is None or address.family not in {"inet", "inet6"}:
+            return refusing(errno.EAFNOSUPPORT)
+        return self._broker.connect(call.tid, fd, address)
 
-    def _bind(self, call: Call, proc: Proc, name: str) -> None:
-        self._emit(call, proc, "bind", name, read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF))
+    def _bind(self, call: Call, proc: Proc, name: str) -> Act | None:
+        address = read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF)
+        self._emit(call, proc, "bind", name, address)
+        if self._broker is None or (address is not None and address.family in {"unix", "netlink"}):
+            return None  # where a unix socket may be made is Landlock's to say
+        if address is None or address.family not in {"inet", "inet6"}:
+            return refusing(errno.EAFNOSUPPORT)
+        return self._broker.bind(call.tid, call.args[0] & 0xFFFFFFFF, address)
 
     def _listen(self, call: Call, proc: Proc, name: str) -> None:
+        if self._broker is not None and not self._broker.may_listen(call.tid, call.args[0] & 0xFFFFFFFF):
+            raise Refusal(errno.EACCES, "sandbox")
         self._emit(call, proc, "listen", name, None)
 
     def _sendto(self, call: Call, proc: Proc, name: str) -> None:
         args = call.args
         address = read_address(call.tid, args[4], args[5] & 0xFFFFFFFF) if args[4] else None
+        if self._broker is not None:
+            raise Refusal(errno.EACCES, "sandbox", address.host if address is not None else None)
         self._emit(call, proc, "sendto", name, address, fastopen=bool(args[3] & _FASTOPEN))
 
     def _sendmsg(self, call: Call, proc: Proc, name: str) -> None:
@@ -118,6 +146,8 @@ class NetworkCalls:
             if not pointer and not flags & _FASTOPEN:
                 continue
             address = read_address(call.tid, pointer, length) if pointer else None
+            if self._broker is not None and (flags & _FASTOPEN or address is None or address.family != "netlink"):
+                raise Refusal(errno.EACCES, "sandbox", address.host if address is not None else None)
             if address not in seen:
                 seen.add(address)
                 self._emit(call, proc, "sendto", name, address, fastopen=bool(flags & _FASTOPEN))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 from typing import NamedTuple
 
-__all__ = ["Call", "answer", "go_on", "receive", "wake_in_place"]
+__all__ = ["Call", "answer", "go_on", "install", "receive", "returns", "wake_in_place"]
 
-_RECV, _SEND, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082104
+_RECV, _SEND, _ADDFD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40182103, 0x40082104
+_ADDFD_SETFD = 1
 _SYNC_WAKE_UP = 1
 _CONTINUE = 1
 _NOTIFICATION = struct.Struct("<QIIiIQ6Q")
 _RESPONSE = struct.Struct("<QqiI")
+_ADD = struct.Struct("<QIIII")
 
 
 class Call(NamedTuple):
     """One stopped call. ``tid`` is the caller's thread as the supervisor sees it; 0 if it cannot be seen."""
 
+    listener: int
     id: int
     tid: int
     nr: int
@@ -42,7 +46,7 @@ def receive(listener: int) -> Call | None:
             return None
         raise
     ident, tid, _, nr, arch, _, *args = _unpack(_buffer)
-    return Call(ident, tid, nr, arch, tuple(args))
+    return Call(listener, ident, tid, nr, arch, tuple(args))
 
 
 def _send(listener: int, ident: int, number: int, flags: int) -> bool:
@@ -63,6 +67,28 @@ def go_on(listener: int, ident: int) -> bool:
 def answer(listener: int, ident: int, number: int) -> bool:
     """Answer the call with an errno instead of running it. False: its caller is gone."""
     return _send(listener, ident, number, 0)
+
+
+def returns(listener: int, ident: int, value: int) -> bool:
+    """Answer the call with a value, as if it had run. False: its caller is gone."""
+    try:
+        _ioctl(listener, _SEND, _RESPONSE.pack(ident, value, 0, 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def install(listener: int, ident: int, fd: int, *, at: int | None, cloexec: bool) -> int:
+    """Give the caller a copy of ``fd`` (Linux 5.9), as a new descriptor or in the place of ``at``; return its number.
+
+    Raises:
+        OSError: ENOENT where the caller is gone, EMFILE where it may hold no more.
+    """
+    flags, number = (0, 0) if at is None else (_ADDFD_SETFD, at)
+    request = bytearray(_ADD.pack(ident, flags, fd, number, os.O_CLOEXEC if cloexec else 0))
+    return int(_ioctl(listener, _ADDFD, request))  # with a buffer that may change: the kernel's own return value
 
 
 def wake_in_place(listener: int) -> bool:

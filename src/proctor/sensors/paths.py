@@ -12,7 +12,7 @@ from proctor.events.text import from_bytes
 from proctor.sandbox.layout import Layout
 from proctor.sandbox.linux import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
-__all__ = ["Resolved", "Resolver"]
+__all__ = ["Resolved", "Resolver", "Role"]
 
 Role = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
 _AT_FDCWD = -100
@@ -65,6 +65,11 @@ class Resolver:
             if path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == 0x2F):
                 return role
         return "system"
+
+    def absolute(self, tid: int, inside: int, directory: int, path: bytes) -> bytes | None:
+        """The path from the sandbox's root, as :meth:`resolve` takes it; None where its folder cannot be read."""
+        found = self._absolute(tid, directory, path)
+        return self._own_proc(found, inside) if found is not None else None
 
     def _absolute(self, tid: int, directory: int, path: bytes) -> bytes | None:
         """Join a path with the folder it is relative to, as the kernel names that folder now."""

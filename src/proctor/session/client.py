@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -62,6 +62,7 @@ def prepare(
     out: str | None,
     rules: Sequence[str],
     caller: Mapping[str, str],
+    tier: Literal["B", "C"] | None = None,
 ) -> EpisodeSpec:
     """Everything a supervisor needs, checked before anything runs.
 
@@ -84,6 +85,7 @@ def prepare(
         cache=str(cache_folder()),
         secrets=_secrets(policy, caller),
         umask=previous,
+        tier=tier,
     )
 
 

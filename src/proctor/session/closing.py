@@ -27,7 +27,7 @@ def close(supervisor: Supervisor) -> None:
     """
     recorder, writer = supervisor.recorder, supervisor.writer
     findings = supervisor.engine.findings()
-    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier="B")
+    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier=supervisor.tier)
     status = supervisor.agent_status
     code = status if status is not None and status >= 0 else None
     signo = -status if status is not None and status < 0 else None
@@ -49,7 +49,7 @@ def close(supervisor: Supervisor) -> None:
         verdict=judged.verdict,
         score_effect=judged.score_effect,
         reasons=judged.reasons,
-        tier="B",
+        tier=supervisor.tier,
         agent_exit=code,
         agent_signal=signo,
         findings=tuple(findings),

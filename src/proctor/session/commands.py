@@ -17,6 +17,7 @@ from proctor.events import kinds
 from proctor.sandbox import child, stdio
 from proctor.sandbox.cgroups import Cgroup
 from proctor.sandbox.channel import pair, receive, send
+from proctor.sandbox.layout import HOME, RUN, Layout
 from proctor.sensors import notify
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
@@ -47,6 +48,17 @@ class Command:
     reported: bool = False
 
 
+def _environment(env: dict[str, str], layout: Layout) -> dict[str, str]:
+    """The environment with the sandbox's own places where this layout has them."""
+    if layout.run == RUN:
+        return env
+    tmp = layout.scratch[0]
+    own = {f"{RUN}/bin": f"{layout.run}/bin", HOME: layout.home, "/tmp": tmp}  # noqa: S108 - as client.environment sets it
+    moved = {name: own.get(value, value) for name, value in env.items()}
+    moved["PATH"] = ":".join(own.get(part, part) for part in env.get("PATH", "").split(":"))
+    return moved | {"PROCTOR_MARK_SOCKET": f"{layout.run}/mark.sock"}
+
+
 class Commands:
     """Starts commands through the sandbox's first process and follows each to its end.
 
@@ -67,6 +79,7 @@ class Commands:
         limits: Limits,
         group: Cgroup | None,
         umask: int,
+        layout: Layout,
         listen: Callable[[int], None],
         tell: Callable[..., None],
     ) -> None:
@@ -79,6 +92,7 @@ class Commands:
         self._limits = limits
         self._group = group
         self._umask = umask
+        self._layout = layout
         self._listen = listen
         self._tell = tell
         self._all: dict[int, Command] = {}
@@ -120,10 +134,9 @@ class Commands:
             self._limits.start()
         ours, theirs = pair()
         pipes = stdio.Pipes()
-        spawn = child.Spawn(
-            path=message["path"], argv=argv, env=message["env"], cwd=message["cwd"], limits=self._limits.of_a_process(),
-            umask=self._umask,
-        )  # fmt: skip
+        env = _environment(message["env"], self._layout)
+        limits = self._limits.of_a_process()
+        spawn = child.Spawn(message["path"], argv, env, message["cwd"], limits, self._umask)
         number = len(self._all) + 1
         group = self._cgroup(number, step)
         request = {"op": "spawn", "id": number, "spawn": asdict(spawn)}

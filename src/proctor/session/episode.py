@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Literal, Self
 
 from proctor.errors import UsageError
 from proctor.policy.load import default, load
@@ -63,6 +63,7 @@ class Episode:
         rules: further folders of Sigma rules.
         launcher: a warm launcher; by default one is started, and ended with the episode.
         commands: programs outside the system's folders that later commands need (their prefixes become readable).
+        tier: the kind of sandbox; by default the best that this machine gives.
 
     Raises:
         UsageError: the policy, workspace or output folder cannot be used.
@@ -78,6 +79,7 @@ class Episode:
         rules: Sequence[str | Path] = (),
         launcher: Launcher | None = None,
         commands: Sequence[str] = (),
+        tier: Literal["B", "C"] | None = None,
     ) -> None:
         self._workspace = str(Path(workspace if workspace is not None else Path.cwd()).resolve())
         if policy is None:
@@ -89,6 +91,7 @@ class Episode:
         self._programs = [self._resolve(name) for name in dict.fromkeys([sys.executable, *commands])]
         self._out = str(out) if out is not None else None
         self._rules = tuple(str(Path(folder).resolve()) for folder in rules)
+        self._tier = tier
         self._own_launcher = launcher is None
         self._launcher = launcher
         self._client: Client | None = None
@@ -102,7 +105,9 @@ class Episode:
         return interpreter.resolve(name, search_path=os.environ.get("PATH", os.defpath), folder=self._workspace)
 
     def __enter__(self) -> Self:
-        spec = prepare(self._policy, self._programs, out=self._out, rules=self._rules, caller=os.environ)
+        spec = prepare(
+            self._policy, self._programs, out=self._out, rules=self._rules, caller=os.environ, tier=self._tier
+        )
         if self._launcher is None:
             self._launcher = Launcher(rules=self._rules)
         self._spec = spec

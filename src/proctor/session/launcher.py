@@ -149,6 +149,7 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
         from proctor.session.spec import EpisodeSpec
 
         spec = msgspec.convert(message["spec"], EpisodeSpec)
+        sandbox = _settled(sandbox, spec.tier)
         _episode(spec, client, sandbox)
     except BaseException as error:  # noqa: BLE001 - told to the client, which is loud about it
         kind = (
@@ -170,6 +171,28 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
     return 0
 
 
+def _settled(sandbox: Sandbox, tier: str | None) -> Sandbox:
+    """The sandbox if it has its namespaces; else, or where tier C is asked for, one without.
+
+    Raises:
+        SandboxError: the tier asked for is not to be had, or none is.
+    """
+    from proctor.errors import SandboxError
+    from proctor.sandbox import child
+
+    why = "not asked for" if tier == "C" else sandbox.entered()
+    if why is None:
+        return sandbox
+    sandbox.kill()
+    if tier == "B":
+        raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
+    other = child.start(namespaces=False)
+    if (why_not := other.entered()) is not None:
+        other.kill()
+        raise SandboxError(f"the sandbox could not be built: tier B: {why}; tier C: {why_not} (see `proctor doctor`)")
+    return other
+
+
 def _all_descriptors() -> None:
     """Take as many descriptors as the administrator allows: each process and each watched file holds one.
 
@@ -182,29 +205,34 @@ def _all_descriptors() -> None:
 
 
 def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None:
+    from contextlib import ExitStack
     from pathlib import Path
+
+    from msgspec import structs
 
     from proctor.clock import SystemClock
     from proctor.gateway.addresses import inside_addresses
     from proctor.journal.keys import load_or_make
-    from proctor.sandbox import linux
+    from proctor.sandbox import domain, linux
     from proctor.session.closing import close
     from proctor.session.supervisor import Supervisor
 
     ports = inside_addresses(spec.policy.network.allow)
-    sandbox.build(spec.layout, ports)
-    rules = _load(spec.rules, spec.cache)
-    # Its records hold no cycles; a collector that looks for some only delays the calls that wait.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    supervisor = Supervisor(spec, client, sandbox, ports, rules, load_or_make(Path(spec.keys)), SystemClock())
-    try:
+    with ExitStack() as left:
+        if not sandbox.namespaces:
+            base = left.enter_context(domain.folders(spec.layout.write_roots))
+            spec = structs.replace(spec, layout=spec.layout.without_namespaces(base))
+        sandbox.build(spec.layout, ports if sandbox.namespaces else [])
+        rules = _load(spec.rules, spec.cache)
+        # Its records hold no cycles; a collector that looks for some only delays the calls that wait.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        supervisor = Supervisor(spec, client, sandbox, ports, rules, load_or_make(Path(spec.keys)), SystemClock())
+        left.callback(supervisor.abandon)
         linux.set_dumpable(on=False)
         supervisor.run()
         supervisor.finish()
         close(supervisor)
-    finally:
-        supervisor.abandon()
 
 
 class _Spare:

@@ -39,22 +39,26 @@ class Markers:
             connection, _peer = self._listener.accept()
         except OSError:
             return
+        self.take(connection, None)
+
+    def take(self, connection: socket.socket, proc: Proc | None) -> None:
+        """Serve a connection. ``proc``: whose it is; None: the kernel says it."""
         if len(self._connections) >= _MAX_CONNECTIONS:
             connection.close()
             return
         connection.settimeout(0)
         fd = connection.fileno()
         self._connections[fd] = connection
-        self._register(fd, lambda _: self._line(fd))
+        self._register(fd, lambda _: self._line(fd, proc))
 
-    def _line(self, fd: int) -> None:
+    def _line(self, fd: int, proc: Proc | None) -> None:
         connection = self._connections.pop(fd)
         self._unregister(fd)
         with connection:
             try:
                 raw = connection.recv(1024)
                 pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-                answer = self._mark(raw, self._processes.get(pid))
+                answer = self._mark(raw, proc if proc is not None else self._processes.get(pid))
                 connection.send(answer.encode() + b"\n")
             except OSError:
                 return

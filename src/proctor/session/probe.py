@@ -118,8 +118,10 @@ def probe() -> Machine:
         "cgroup with memory and pids controllers": _try(_cgroup),
         "BPF": _try(_bpf),
     }
-    needed = list(found)[:2]
-    lacking = tuple(f"{name}: {found[name]}" for name in needed if found[name])
-    if lacking:
-        return Machine("none", found, lacking)
+    namespaces, notifications, landlock = (list(found)[index] for index in (0, 1, 4))
+    lacking = {name: f"{name}: {found[name]}" for name in (namespaces, notifications, landlock) if found[name]}
+    if notifications in lacking or {namespaces, landlock} <= set(lacking):
+        return Machine("none", found, tuple(lacking.values()))
+    if namespaces in lacking:
+        return Machine("C", found, (lacking[namespaces],))
     return Machine("B", found, ("tier A needs the eBPF cross-check, which this version does not have",))

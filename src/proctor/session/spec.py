@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -18,7 +19,7 @@ __all__ = ["EpisodeSpec", "new_id", "output_folder", "state_folder"]
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything but the commands. Paths are absolute."""
+    """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is."""
 
     episode: str
     out: str
@@ -30,6 +31,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     cache: str
     secrets: tuple[str, ...] = ()
     umask: int = 0o022
+    tier: Literal["B", "C"] | None = None
 
 
 def state_folder() -> Path:

@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from proctor import __version__
 from proctor.clock import Clock
@@ -22,9 +22,10 @@ from proctor.journal.keys import SigningKey
 from proctor.journal.redaction import Redactor
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
-from proctor.sandbox import cgroups
+from proctor.sandbox import cgroups, linux
 from proctor.sandbox.channel import receive, send
 from proctor.sandbox.child import Sandbox
+from proctor.sensors.domain import Domain
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
@@ -50,6 +51,7 @@ _READY_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 5.0
 _OUTPUT_SECONDS = 60.0
 _MAX_LEFTOVERS = 1000
+_SCOPED = 6  # Landlock's version that keeps signals inside
 
 
 class Supervisor:
@@ -69,6 +71,7 @@ class Supervisor:
         key: SigningKey, clock: Clock,
     ) -> None:  # fmt: skip
         self.spec = spec
+        self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
         self._client: socket.socket | None = client
         self._clock = clock
         self._closing = False
@@ -105,13 +108,16 @@ class Supervisor:
         loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
         message, fds, init = self._wait_ready(control)
         root, marker, *listeners = fds
-        self._tree = Tree(init, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
+        namespaces = sandbox.namespaces
+        ends = init if namespaces else sandbox.outer
+        self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
         self._group = cgroups.create(spec.episode)
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
         self._outcomes = Outcomes(root)
-        self._sensor = KernelSensor(recorder, resolver, self._processes, spec.policy.resources.processes)
+        domain = None if namespaces else Domain(spec.layout, resolver, self._processes, int(message["landlock_abi"]))
+        self._sensor = KernelSensor(recorder, resolver, self._processes, spec.policy.resources.processes, domain)
         self._sensor.on_process = lambda proc: loop.register(proc.pidfd, lambda _: self._on_end(proc))
         self._sensor.before_call = self._outcome
         recorder.after = self._expect_outcome
@@ -128,7 +134,14 @@ class Supervisor:
         if listeners:
             inside = [(socket.socket(fileno=fd), port) for fd, port in zip(listeners, ports, strict=True)]
             self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
-        Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
+        markers = Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
+        if domain is not None:
+            domain.network.markers = markers.take
+            if ports:
+                inside = [(domain.network.listen(port), port) for port in ports]
+                self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
+            linux.set_child_subreaper()  # should the guard be killed, what it guarded is found below
+            linux.drop_capabilities()  # it acts for the agent, who has none
         self._commands = Commands(
             control,
             loop,
@@ -139,6 +152,7 @@ class Supervisor:
             self._limits,
             self._group,
             spec.umask,
+            spec.layout,
             self._listen,
             self.tell,
         )
@@ -151,7 +165,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: None)
         loop.register(wake, self._on_terminate)
         loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
-        self.tell(op="ready", episode=spec.episode, tier="B", out=spec.out)
+        self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
 
     @staticmethod
     def _wait_ready(control: socket.socket) -> tuple[dict[str, Any], list[int], int]:
@@ -179,17 +193,25 @@ class Supervisor:
         self.degraded = dict(self._limits.degraded)
         if landlock < 1:
             self.degraded["landlock"] = "this kernel has none; the mounts alone decide"
-        features = {"cgroup": self._group is not None, "landlock": landlock > 0}
+        if self.tier == "C":
+            self.degraded["namespaces"] = (
+                "none: process numbers, /proc and the loopback are the machine's; who may be reached is decided by call"
+            )
+            if landlock < _SCOPED:
+                self.degraded["signals to others"] = (
+                    "decided by number: this kernel's Landlock does not keep them inside"
+                )
+        features = {"namespaces": self.tier == "B", "cgroup": self._group is not None, "landlock": landlock > 0}
         self.recorder.emit(
             kinds.Capabilities,
-            kinds.CapabilitiesData(tier="B", landlock_abi=landlock, degraded=self.degraded, features=features),
+            kinds.CapabilitiesData(tier=self.tier, landlock_abi=landlock, degraded=self.degraded, features=features),
         )
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Supervise until the episode is over: every command ended, and the client closed it or something ended it."""
-        while not (self._tree.empty or (self._closing and self._commands.all_ended)):
+        while not (self._tree.ended or (self._closing and self._commands.all_ended)):
             self._loop.once()
 
     def _listen(self, listener: int) -> None:
@@ -227,7 +249,7 @@ class Supervisor:
 
     def _on_outer(self, _: int) -> None:
         self._loop.unregister(self._tree.outer_pidfd)
-        self._tree.empty = True
+        self._tree.outer_ended()
 
     def _on_terminate(self, wake: int) -> None:
         """SIGTERM: end the episode in order; not in the signal's handler, which could interrupt an event."""
@@ -337,7 +359,7 @@ class Supervisor:
     def finish(self) -> None:
         """End what is left, wait for every stream and flow, and leave the record complete but for its close."""
         self._closing = True
-        if not self._tree.empty:
+        if not self._tree.ended:
             self._record_leftovers()
             self._tree.kill()
         self.recorder.decision = "kill"

@@ -24,25 +24,36 @@ class Tree:
 
     Args:
         init, outer: pids of the first process inside and of the one that waits for it outside.
+        ends: pid of the one whose end ends the tree: init, or where there is no PID namespace the guard (outer).
         outer_pidfd: becomes readable once nothing is left inside.
         tell: sends news to the client.
 
     Attributes:
+        ended: the outer process has ended.
         empty: nothing is left inside.
         on_thaw: called after a thaw, before the held calls are answered.
     """
 
     def __init__(
-        self, init: int, outer: int, outer_pidfd: int, policy: Policy, recorder: Recorder, tell: Callable[..., None]
+        self,
+        init: int,
+        ends: int,
+        outer: int,
+        outer_pidfd: int,
+        policy: Policy,
+        recorder: Recorder,
+        tell: Callable[..., None],
     ) -> None:
         self.init = init
         self.outer = outer
         self.outer_pidfd = outer_pidfd
-        self._init_pidfd = os.pidfd_open(init)
+        self._guarded = ends == outer
+        self._ends = os.pidfd_open(ends)
         self._policy = policy
         self._recorder = recorder
         self._tell = tell
         self._answered: dict[str, tuple[Authorisation, Action | None]] = {}
+        self.ended = False
         self.empty = False
         self.on_thaw: Callable[[], None] = lambda: None
 
@@ -100,26 +111,40 @@ class Tree:
 
     def kill(self) -> None:
         """Kill without recording a response; processes that do not end are a gap."""
-        if self.empty:
+        if self.ended:
             return
-        self.empty = tree.kill(self._init_pidfd, self.outer_pidfd)
-        if not self.empty:
+        if tree.kill(self._ends, self.outer_pidfd, guarded=self._guarded):
+            self.outer_ended()
+        else:
             what = "processes of the sandbox did not end when killed"
             self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
 
     def abandon(self) -> None:
         """Kill, whatever state the record is in."""
-        if not self.empty:
-            self.empty = tree.kill(self._init_pidfd, self.outer_pidfd)
+        if not self.ended:
+            self.ended = tree.kill(self._ends, self.outer_pidfd, guarded=self._guarded)
 
     def stop(self) -> None:
         """Stop every process, as far as that goes, without a response: so that nothing starts while they are listed."""
         with contextlib.suppress(TimeoutError):
             tree.freeze(self.init)
 
+    def outer_ended(self) -> None:
+        """The outer process has ended: the tree is empty, unless that was the guard and it could not end the rest."""
+        status = os.waitid(os.P_PIDFD, self.outer_pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        proven = not self._guarded or (status is not None and (status.si_code, status.si_status) == (os.CLD_EXITED, 0))
+        if not proven:
+            for pid in tree.members(os.getpid()):
+                if pid != self.outer:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+            what = "the guard was ended before it saw the process tree empty"
+            self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
+        self.ended, self.empty = True, proven
+
     def reap(self) -> None:
         """Collect the outer process, once the tree is empty."""
-        if self.empty:
+        if self.ended:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.outer, 0)
 

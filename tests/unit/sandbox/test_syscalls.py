@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 from proctor.sandbox import calls, syscalls
 
 NOTIFY, ALLOW = 0x7FC00000, 0x7FFF0000
-PROGRAM = [struct.unpack_from("HBBI", syscalls.program(), at) for at in range(0, len(syscalls.program()), 8)]
+Program = list[tuple[int, ...]]
 
 
-def decide(nr: int, *args: int, arch: int = calls.AUDIT_ARCH) -> int:
+def parsed(program: bytes) -> Program:
+    return [struct.unpack_from("HBBI", program, at) for at in range(0, len(program), 8)]
+
+
+PROGRAM = parsed(syscalls.program())
+TIER_C = parsed(syscalls.program(namespaces=False))
+
+
+def decide(nr: int, *args: int, arch: int = calls.AUDIT_ARCH, program: Program = PROGRAM) -> int:
     """Interpret the program over a struct seccomp_data; return its action."""
     data = struct.pack("=IIQ6Q", nr, arch, 0, *(args + (0,) * 6)[:6])
     at, accumulator = 0, 0
     while True:
-        code, yes, no, value = PROGRAM[at]
+        code, yes, no, value = program[at]
         at += 1
         if code == 0x20:
             accumulator = struct.unpack_from("=I", data, value)[0]
@@ -40,6 +48,26 @@ def test_every_recorded_and_refused_call_stops() -> None:
         assert decide(nr) == NOTIFY, name
     for name, (nr, _) in calls.REFUSED.items():
         assert decide(nr) == NOTIFY, name
+
+
+def test_without_namespaces_more_stops_and_nothing_less() -> None:
+    further = {*calls.CONFINED.values(), *(number for number, _ in calls.UNSHARED.values())}
+    for nr in range(calls.LAST_KNOWN + 1):
+        here, there = decide(nr, program=PROGRAM), decide(nr, program=TIER_C)
+        assert (here, there) == (ALLOW, NOTIFY) if nr in further else here == there or nr == calls.SOCKETPAIR, nr
+    assert further & {number for number, _ in calls.REFUSED.values()} == set()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "action"),
+    [
+        (1, 1, ALLOW), (1, 5, ALLOW), (1, 2, NOTIFY), (2, 1, ALLOW), (2, 0o2000001, ALLOW), (2, 2, NOTIFY), (2, 3, NOTIFY),
+        (10, 1, ALLOW), (10, 2, NOTIFY), (16, 3, ALLOW), (17, 3, NOTIFY), (40, 1, NOTIFY),
+    ],
+)  # fmt: skip
+def test_without_namespaces_there_are_no_datagrams(family: int, kind: int, action: int) -> None:
+    assert decide(calls.NUMBERS["socket"], family, kind, program=TIER_C) == action
+    assert decide(calls.SOCKETPAIR, family, kind, program=TIER_C) == action
 
 
 def test_numbers_are_distinct() -> None:

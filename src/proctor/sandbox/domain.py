@@ -1,0 +1,112 @@
+"""Tier C: what stands in for namespaces and mounts where the kernel gives none: private folders and a Landlock domain.
+
+The agent sees the machine's own paths. What it may read and write is the domain's list; a place below one that is
+allowed cannot be taken out again, so a write root that holds protected paths is readable only, and the supervisor
+makes the changes on the agent's behalf (:mod:`proctor.sensors.behalf`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from proctor.sandbox import build, linux
+from proctor.sandbox.layout import DEVICES, SYSTEM, Layout
+
+__all__ = ["folders", "marker_socket", "ruleset"]
+
+_FILE_RIGHTS = build.EXECUTE | build.WRITE_FILE | build.READ_FILE | build.TRUNCATE | build.IOCTL_DEV
+"""Rights that a rule on something other than a folder may name (landlock(7))."""
+_READ = build.EXECUTE | build.READ_FILE | build.READ_DIR
+_BIND_TCP, _CONNECT_TCP = 1, 2
+_SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1, 2
+
+
+@contextmanager
+def folders(write_roots: Sequence[str]) -> Iterator[str]:
+    """Make the folders that the episode has for itself, outside every write root; remove them at the end.
+
+    Raises:
+        OSError: there is no place for them.
+    """
+    outside = None
+    for place in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108 - a folder of our own is made there
+        real = os.path.realpath(place) + "/"
+        if (
+            outside is None
+            and os.access(place, os.W_OK)
+            and not any(real.startswith(f"{root}/") for root in write_roots)
+        ):
+            outside = place
+    base = tempfile.mkdtemp(prefix="proctor-", dir=outside)
+    try:
+        for name in ("tmp", "shm", "home", "run"):
+            os.mkdir(f"{base}/{name}", 0o700)
+        yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _without(path: str, excluded: tuple[str, ...]) -> Iterator[str]:
+    """``path``, or where it holds something excluded, everything else below it."""
+    if path in excluded:
+        return
+    if not any(one.startswith(path.rstrip("/") + "/") for one in excluded):
+        yield path
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.is_symlink():  # a rule would follow it; what it leads to has a rule or has none
+                yield from _without(entry.path, excluded)
+
+
+def ruleset(layout: Layout, abi: int) -> int:
+    """Return the Landlock rule set of an episode without namespaces.
+
+    Where the kernel can (version 4), it binds and connects no TCP socket: those that the agent holds bound or connected
+    were made by the supervisor. From version 6 on signals and abstract sockets stay inside as well.
+    """
+    handled = build.handled_rights(abi)
+    number = linux.landlock_create(
+        handled,
+        _BIND_TCP | _CONNECT_TCP if abi >= 4 else 0,
+        _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= 6 else 0,
+    )
+
+    def allow(path: str, rights: int) -> None:
+        rights &= handled if os.path.isdir(path) else handled & _FILE_RIGHTS
+        if rights and os.path.lexists(path):
+            linux.landlock_add(number, path, rights)
+
+    secret = tuple(mask.path for mask in layout.masks)
+    for root in (*SYSTEM, "/proc", *(mount.path for mount in layout.mounts if not mount.writable)):
+        if not os.path.exists(root):
+            continue
+        for path in _without(os.path.realpath(root), secret):
+            allow(path, _READ)
+        allow(root, build.READ_DIR)
+    for name in DEVICES:
+        allow(f"/dev/{name}", build.READ_FILE | build.WRITE_FILE | build.IOCTL_DEV)
+    for root in layout.write_roots:
+        allow(root, _READ if layout.protect else handled)
+    for root in layout.scratch:
+        allow(root, handled)
+    allow(layout.run, _READ)
+    return number
+
+
+def marker_socket(layout: Layout, mark_program: bytes) -> socket.socket:
+    """Put ``proctor mark`` and its socket into the episode's own folder; return the listening socket."""
+    marker = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    marker.bind(layout.run + "/mark.sock")
+    marker.listen(16)
+    folder = layout.run + "/bin"
+    os.mkdir(folder)
+    with open(folder + "/proctor", "wb") as file:
+        file.write(mark_program)
+    os.chmod(folder + "/proctor", 0o755)  # noqa: S103 - to be run by the agent, who may not write here
+    return marker

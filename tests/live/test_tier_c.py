@@ -1,0 +1,508 @@
+"""Tier C: no namespaces. What mounts and namespaces keep out elsewhere, Landlock and the supervisor keep out here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.place import SECONDS, Place, Run, alive, waiting_for
+
+GUARDED = '[files]\nwrite = ["."]\nprotect = ["tests/", "kept.txt"]\n'
+C = ("--tier", "C", "--quiet")
+TRIED = """
+import ctypes, errno, fcntl, json, os, socket, struct, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+answers = {}
+def tried(name, action):
+    try:
+        got = action()
+        answers[name] = "done" if got is None or not isinstance(got, int) or got >= 0 else errno.errorcode[ctypes.get_errno()]
+    except OSError as error:
+        answers[name] = errno.errorcode[error.errno]
+def said():
+    print(json.dumps(answers), flush=True)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.file("tests/t.py", "the test\n")
+    made.file("kept.txt", "kept\n")
+    return made
+
+
+def python(place: Place, script: str, *arguments: str, policy: str | None = GUARDED) -> tuple[Run, dict[str, Any]]:
+    """Run a script that says what it was answered."""
+    run = place.run(sys.executable, "-c", TRIED + script + "\nsaid()", *arguments, policy=policy, options=C)
+    assert run.stdout, run.stderr.decode()
+    return run, json.loads(run.stdout.splitlines()[-1])
+
+
+def clean(run: Run) -> None:
+    assert (run.status, run.verdict["verdict"], run.verdict["tier"]) == (0, "clean", "C"), (run.stderr, run.verdict)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_protected_paths_stay_as_they_are(place: Place) -> None:
+    run, answers = python(place, """
+os.mkdir("d"); os.symlink("../tests/t.py", "d/link"); open("own", "w").close()
+reading = os.open("tests/t.py", os.O_RDONLY); folder = os.open("tests", os.O_RDONLY)
+tried("write", lambda: open("tests/t.py", "w"))
+tried("append through a link", lambda: open("d/link", "a"))
+tried("dot dot", lambda: open("d/../tests/./t.py", "r+"))
+tried("relative to a folder", lambda: os.open("t.py", os.O_WRONLY, dir_fd=folder))
+tried("opened again", lambda: open(f"/proc/self/fd/{reading}", "w"))
+tried("truncate", lambda: os.truncate("tests/t.py", 0))
+tried("ftruncate", lambda: os.ftruncate(reading, 0))
+tried("unlink", lambda: os.unlink("tests/t.py"))
+tried("rename away", lambda: os.rename("tests/t.py", "gone"))
+tried("rename the folder", lambda: os.rename("tests", "other"))
+tried("rename over", lambda: os.rename("own", "kept.txt"))
+tried("exchange", lambda: libc.syscall(316, -100, b"own", -100, b"kept.txt", 2))
+tried("link out", lambda: os.link("tests/t.py", "second"))
+tried("link in", lambda: os.link("own", "tests/new"))
+tried("create", lambda: open("tests/new", "x"))
+tried("mkdir", lambda: os.mkdir("tests/sub"))
+tried("symlink", lambda: os.symlink("x", "tests/s"))
+tried("mknod", lambda: os.mkfifo("tests/f"))
+tried("rmdir", lambda: os.rmdir("tests"))
+tried("chmod", lambda: os.chmod("tests/t.py", 0o777))
+tried("fchmod", lambda: os.fchmod(reading, 0o777))
+tried("chown", lambda: os.chown("tests/t.py", os.getuid(), os.getgid()))
+tried("fchown", lambda: os.fchown(reading, os.getuid(), os.getgid()))
+tried("utime", lambda: os.utime("tests/t.py", (1, 1)))
+tried("futimens", lambda: os.utime(reading, (1, 1)))
+tried("setxattr", lambda: os.setxattr("tests/t.py", "user.a", b"b"))
+tried("fsetxattr", lambda: os.setxattr(reading, "user.a", b"b"))
+tried("unnamed file", lambda: os.open("tests", os.O_TMPFILE | os.O_WRONLY))
+attributes = struct.pack("i", 0)
+tried("attributes", lambda: fcntl.ioctl(reading, 0x40086602, attributes))
+""")  # fmt: skip
+    assert {name: answer for name, answer in answers.items() if answer == "done"} == {}
+    assert {answers[name] for name in ("write", "unlink", "chmod", "link out", "create")} == {"EROFS"}
+    kept = place.workspace / "tests"
+    assert sorted(os.listdir(kept)) == ["t.py"]
+    status = (kept / "t.py").stat()
+    assert ((kept / "t.py").read_text(), status.st_nlink, status.st_mode & 0o777) == ("the test\n", 1, 0o644)
+    assert status.st_mtime > 1000
+    assert os.listxattr(kept / "t.py") == []
+    assert (place.workspace / "kept.txt").read_text() == "kept\n"
+    assert run.status == 10
+    outcomes = {event["data"]["outcome"] for event in run.of("file") if event["data"].get("role") == "protected"}
+    assert outcomes == {"blocked"}
+    assert {finding["outcome"] for finding in run.verdict["findings"]} == {"blocked"}
+
+
+def test_a_folder_above_a_protected_path_cannot_be_moved(place: Place) -> None:
+    place.file("a/b/inner.py", "inner\n")
+    policy = '[files]\nwrite = ["."]\nprotect = ["a/b/inner.py"]\n'
+    _, answers = python(place, """
+os.mkdir("empty")
+tried("a", lambda: os.rename("a", "z"))
+tried("b", lambda: os.rename("a/b", "z"))
+tried("over", lambda: libc.syscall(316, -100, b"empty", -100, b"a", 2))
+tried("beside", lambda: open("a/b/other.py", "w"))
+""", policy=policy)  # fmt: skip
+    assert answers == {"a": "EBUSY", "b": "EBUSY", "over": "EBUSY", "beside": "done"}
+
+
+def test_what_is_done_for_the_caller_is_as_if_it_had_done_it(place: Place) -> None:
+    run, _ = python(place, """
+os.umask(0o027)
+open("plain", "w").write("x"); os.mkdir("folder", 0o777); os.mkfifo("fifo", 0o666)
+fd = os.open("made", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+os.write(fd, b"made"); os.lseek(fd, 0, 0); assert os.read(fd, 9) == b"made"
+kept = os.open("plain", os.O_WRONLY | os.O_APPEND);
+os.write(kept, b"y"); assert open("plain").read() == "xy"
+for flags, expected in ((os.O_CREAT | os.O_EXCL | os.O_WRONLY, "EEXIST"), (os.O_WRONLY | os.O_DIRECTORY, "ENOTDIR")):
+    try: os.open("plain", flags); raise SystemExit("opened")
+    except OSError as error: assert errno.errorcode[error.errno] == expected, error
+try: open("no/such", "w"); raise SystemExit("made")
+except FileNotFoundError: pass
+os.symlink("plain", "link")
+try: os.open("link", os.O_WRONLY | os.O_NOFOLLOW); raise SystemExit("followed")
+except OSError as error: assert error.errno == errno.ELOOP
+open("link", "a").write("z"); assert open("plain").read() == "xyz"
+os.link("plain", "hard"); assert os.stat("hard").st_ino == os.stat("plain").st_ino
+os.rename("hard", "folder/moved")
+open(os.environ["TMPDIR"] + "/t", "w").write("t"); os.rename(os.environ["TMPDIR"] + "/t", "from-tmp")
+os.truncate("plain", 1); assert os.stat("plain").st_size == 1
+os.chmod("plain", 0o600); os.utime("plain", ns=(5, 7_000_000_001)); os.setxattr("plain", "user.k", b"v")
+unnamed = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600); os.write(unnamed, b"u")
+os.unlink("link")
+libc.syscall(316, -100, b"made", -100, b"from-tmp", 2); assert open("made").read() == "t"
+with open("out", "w") as out: subprocess.run(["sh", "-c", "echo said > /dev/stdout"], stdout=out, check=True)
+assert open("out").read() == "said\\n"
+""")  # fmt: skip
+    clean(run)
+    folder = place.workspace
+
+    def mode(name: str) -> int:
+        return (folder / name).stat().st_mode & 0o777
+
+    assert (mode("folder"), mode("fifo"), mode("from-tmp"), mode("plain")) == (0o750, 0o640, 0o640, 0o600)
+    assert (folder / "plain").stat().st_mtime_ns == 7_000_000_001
+    assert os.getxattr(folder / "plain", "user.k") == b"v"
+    assert (folder / "folder" / "moved").exists()
+
+
+def test_a_fifo_holds_up_its_caller_and_nobody_else(place: Place) -> None:
+    script = (
+        "mkfifo f; (echo through > f; echo written) & sleep 0.3; echo x > meanwhile; read line < f; echo $line; wait"
+    )
+    run = place.run("sh", "-c", script, policy=GUARDED, options=C)
+    clean(run)
+    assert sorted(run.stdout.split()) == [b"through", b"written"]
+    waiting = place.run("sh", "-c", "mkfifo g; (echo never > g) & sleep 0.2", policy=GUARDED, options=C)
+    assert waiting.verdict["agent_exit"] == 0  # and the one that waits for ever is ended with the episode
+
+
+def test_5000_races_for_a_protected_path(place: Place) -> None:
+    """Two threads: one opens for writing, one keeps changing the path under it, in memory and in the file system."""
+    _, answers = python(place, """
+buffer = ctypes.create_string_buffer(b"own-file-name", 64)
+stop = False
+def change():
+    while not stop:
+        ctypes.memmove(buffer, b"tests/t.py\\0", 11); ctypes.memmove(buffer, b"own-file\\0", 9)
+threading.Thread(target=change, daemon=True).start()
+def swap():
+    while not stop:
+        for target in ("own-file", "tests/t.py"):
+            try: os.symlink(target, "next"); os.rename("next", "swapped")
+            except OSError: pass
+threading.Thread(target=swap, daemon=True).start()
+opened = refused = 0
+for number in range(2500):
+    for path in (buffer, b"swapped"):
+        fd = libc.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        if fd >= 0: opened += 1; os.write(fd, b"raced"); os.close(fd)
+        else: refused += 1
+stop = True
+answers["opened"], answers["refused"] = opened, refused
+""")  # fmt: skip
+    assert (place.workspace / "tests" / "t.py").read_text() == "the test\n"
+    assert answers["opened"] + answers["refused"] == 5000
+    assert min(answers["opened"], answers["refused"]) > 0, "nothing raced"
+
+
+def test_the_rest_of_the_machine_is_out_of_reach(place: Place, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("secret\n")
+    with tempfile.NamedTemporaryFile(dir="/tmp") as other:
+        run, answers = python(place, """
+outside, other = sys.argv[1:]
+tried("read", lambda: open(outside)); tried("write", lambda: open(outside, "w")); tried("list", lambda: os.listdir("/root"))
+tried("chmod", lambda: os.chmod(outside, 0o777)); tried("utime", lambda: os.utime(outside))
+tried("unlink", lambda: os.unlink(outside)); tried("link", lambda: os.link(outside, "mine"))
+tried("shared /tmp", lambda: open(other)); tried("new in /tmp", lambda: open("/tmp/new", "x"))
+tried("shadow", lambda: open("/etc/shadow")); tried("system", lambda: open("/usr/new", "x"))
+tried("sysctl", lambda: open("/proc/sys/kernel/hostname", "w"))
+tried("symlink", lambda: os.symlink(outside, "way")); tried("through it", lambda: open("way", "w"))
+""", str(outside), other.name)  # fmt: skip
+    assert {name for name, answer in answers.items() if answer == "done"} == {"symlink"}, answers
+    assert outside.read_text() == "secret\n"
+    assert outside.stat().st_mode & 0o777 == 0o644
+    assert outside.stat().st_nlink == 1
+    assert run.verdict["tier"] == "C"
+
+
+def test_what_the_episode_had_for_itself_is_gone_with_it(place: Place) -> None:
+    script = 'echo "$TMPDIR $HOME"; echo x > "$TMPDIR/t"; cat "$TMPDIR/t"; touch "$HOME/h"; command -v proctor'
+    run = place.run("sh", "-c", script, options=C)
+    clean(run)
+    tmp, home = run.stdout.split()[:2]
+    assert not Path(os.fsdecode(tmp)).exists()
+    assert not Path(os.fsdecode(home)).exists()
+
+
+def test_hidden_paths_are_refused_in_one_line(place: Place) -> None:
+    run = place.run("true", policy='[files]\nwrite = ["."]\nhide = ["kept.txt"]\n', options=C)
+    assert run.status == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert b"kept.txt cannot be hidden without user namespaces" in run.stderr
+
+
+# --- network ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service() -> Iterator[int]:
+    """A service of the host on the loopback that answers each connection with a line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"reached\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+CONNECTS = """
+def asked(address, family=socket.AF_INET):
+    with socket.socket(family) as s:
+        s.settimeout(20); s.connect(address); answers["said"] = s.recv(100).decode()
+"""
+
+
+def test_only_what_is_allowed_is_reached(place: Place, service: int) -> None:
+    run, answers = python(
+        place,
+        CONNECTS + f"tried('allowed', lambda: asked(('127.0.0.1', {service})))\n"
+        f"tried('again', lambda: [s := socket.create_connection(('localhost', {service})), s.recv(9)][1] and None)",
+        policy=f'[network]\nallow = ["127.0.0.1:{service}"]\n',
+    )
+    assert answers == {"allowed": "done", "again": "done", "said": "reached\n"}
+    clean(run)
+    flows = [event["data"] for event in run.of("flow")]
+    assert [flow["phase"] for flow in flows].count("open") == 2
+    root = next(event["pid"] for event in run.of("process") if event["data"]["how"] == "root")
+    assert {event["pid"] for event in run.of("flow") if event["data"]["phase"] == "open"} == {root}
+
+    _, answers = python(place, CONNECTS + f"""
+tried("host", lambda: asked(("127.0.0.1", {service}))); tried("any", lambda: asked(("0.0.0.0", {service})))
+tried("outside", lambda: asked(("192.0.2.1", 80))); tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+tried("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW)); tried("packet", lambda: socket.socket(17, socket.SOCK_RAW))
+tried("datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+tried("a pair of them", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+tried("fast open", lambda: socket.socket().sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", {service})))
+tried("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
+tried("listen unbound", lambda: socket.socket().listen())
+tried("not a socket", lambda: libc.connect(1, struct.pack("=HH4s8x", 2, 80, b"\\x7f\\0\\0\\1"), 16))
+""", policy=None)  # fmt: skip
+    assert "done" not in answers.values(), answers
+    assert "said" not in answers
+
+
+def test_the_hosts_unix_sockets_are_not_reached(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "host.sock"
+    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as abstract:
+        named.bind(str(path))
+        named.listen()
+        abstract.bind(f"\0proctor-test-{os.getpid()}")
+        abstract.listen()
+        _, answers = python(place, """
+for name, address in (("path", sys.argv[1]), ("abstract", "\\0" + sys.argv[2])):
+    tried(name, lambda: socket.socket(socket.AF_UNIX).connect(address))
+""", str(path), f"proctor-test-{os.getpid()}", policy=None)  # fmt: skip
+    assert answers == {"path": "EACCES", "abstract": "ECONNREFUSED"}
+
+
+@pytest.mark.parametrize("policy", [GUARDED, None], ids=["on behalf", "direct"])
+def test_the_agents_own_servers_work(place: Place, policy: str | None) -> None:
+    run, answers = python(place, """
+import asyncio, multiprocessing
+def echo(family, address, kind=socket.SOCK_STREAM):
+    with socket.socket(family, kind) as server:
+        server.bind(address); server.listen()
+        threading.Thread(target=lambda: (c := server.accept()[0], c.sendall(c.recv(9).upper())), daemon=True).start()
+        with socket.socket(family, kind) as client:
+            client.connect(server.getsockname()); client.sendall(b"hello")
+            assert client.recv(9) == b"HELLO"
+        return None
+tried("loopback", lambda: echo(socket.AF_INET, ("127.0.0.1", 0)))
+tried("ipv6", lambda: echo(socket.AF_INET6, ("::1", 0)))
+tried("every address", lambda: echo(socket.AF_INET, ("", 0)))
+tried("unix in tmp", lambda: echo(socket.AF_UNIX, os.environ["TMPDIR"] + "/s"))
+tried("abstract", lambda: echo(socket.AF_UNIX, f"\\0own-{os.getpid()}"))
+tried("seqpacket", lambda: echo(socket.AF_UNIX, os.environ["TMPDIR"] + "/q", socket.SOCK_SEQPACKET))
+async def talk():
+    async def serve(reader, writer):
+        writer.write(await reader.readline()); await writer.drain(); writer.close()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"line\\n"); assert await reader.read() == b"line\\n"
+tried("asyncio", lambda: asyncio.run(talk()))
+with socket.create_server(("0.0.0.0", 0)) as server: answers["bound"] = server.getsockname()[0]
+""", policy=policy)  # fmt: skip
+    bound = answers.pop("bound")
+    assert {name: answer for name, answer in answers.items() if answer != "done"} == {}
+    assert bound == "127.0.0.1"
+    clean(run)
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_other_processes_of_the_user_are_out_of_reach(place: Place) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as outsider:
+        try:
+            _, answers = python(place, """
+import resource, signal
+pid = int(sys.argv[1])
+for name, action in {
+    "kill": lambda: os.kill(pid, 9), "look": lambda: os.kill(pid, 0), "group": lambda: os.killpg(os.getpgid(pid), 9),
+    "tgkill": lambda: libc.syscall(234, pid, pid, 9), "tkill": lambda: libc.syscall(200, pid, 9),
+    "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(pid), 9),
+    "prlimit": lambda: resource.prlimit(pid, resource.RLIMIT_CPU, (1, 1)),
+    "priority": lambda: os.setpriority(os.PRIO_PROCESS, pid, 19), "user": lambda: os.setpriority(os.PRIO_USER, 0, 19),
+    "affinity": lambda: os.sched_setaffinity(pid, {0}), "ptrace": lambda: libc.ptrace(16, pid, 0, 0),
+    "memory": lambda: open(f"/proc/{pid}/mem", "rb"), "environment": lambda: open(f"/proc/{pid}/environ").read(),
+    "supervisor": lambda: os.kill(os.getppid(), 9), "semaphore": lambda: libc.semget(0x1234, 1, 0o1600),
+    "shared memory": lambda: libc.shmget(0x1234, 4096, 0o1600), "queue": lambda: libc.msgget(0x1234, 0o1600),
+}.items():
+    tried(name, action)
+""", str(outsider.pid), policy=None)  # fmt: skip
+            assert "done" not in answers.values(), answers
+            assert outsider.poll() is None
+        finally:
+            outsider.kill()
+
+
+def test_a_signal_to_everyone_stays_inside(place: Place) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as outsider:
+        try:
+            run, answers = python(place, """
+child = subprocess.Popen(["sleep", "1000"])
+tried("everyone", lambda: os.kill(-1, 9))
+answers["child"] = child.wait(20)
+""", policy=None)  # fmt: skip
+            assert answers == {"everyone": "done", "child": -9}
+            assert outsider.poll() is None
+            assert run.verdict["agent_exit"] == 0
+        finally:
+            outsider.kill()
+
+
+DETACHED = """
+import os, sys, time
+marker = sys.argv[1]
+for number in range(4):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execv("/bin/sleep", ["sleep", marker])
+        os._exit(0)
+open("ready", "w").close()
+time.sleep(1000)
+"""
+
+
+def _named(name: str, supervisor: int) -> int:
+    """The pid of a part below the supervisor."""
+    queue = [supervisor]
+    while queue:
+        pid = queue.pop()
+        if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+            return pid
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            queue += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("part", ["proctor-super", "proctor-guard", "proctor-init"])
+def test_whatever_part_is_killed_the_tree_dies(place: Place, part: str) -> None:
+    """Also processes that left their parents and their sessions."""
+    marker = f"97{os.getpid()}"
+    with place.started(sys.executable, "-c", DETACHED, marker, options=C) as (process, out):
+        waiting_for(place.workspace / "ready", process)
+        deadline = time.monotonic() + SECONDS
+        while len(alive(f"sleep\0{marker}")) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # `proctor run` forks the supervisor, which leads the session of all below it.
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(_named(part, int(children[0])), signal.SIGKILL)
+        run = place.finished(process, out)
+        deadline = time.monotonic() + SECONDS
+        while alive(f"sleep\0{marker}"):
+            assert time.monotonic() < deadline, "something outlived the episode"
+            time.sleep(0.01)
+    if part == "proctor-super":
+        assert run.status == 1
+        assert place.proctor("verify", str(out)).returncode == 3
+    elif part == "proctor-guard":
+        assert (run.status, run.verdict["verdict"]) == (12, "incomplete")
+    else:
+        assert run.verdict["agent_signal"] == signal.SIGKILL
+        assert place.proctor("verify", str(out)).returncode == 0
+
+
+def test_marks_and_leftovers(place: Place) -> None:
+    marker = f"96{os.getpid()}"
+    script = f"proctor mark begin one; true; proctor mark end one; setsid sleep {marker} & sleep 0.2"
+    run = place.run("sh", "-c", script, options=C)
+    assert [event["data"]["op"] for event in run.of("mark")] == ["begin", "end"]
+    assert any(event.get("active_step") == "one" for event in run.of("exec"))
+    assert [process["cmdline"] for process in run.verdict["leftover"]] == [["sleep", marker]]
+    assert not alive(f"sleep\0{marker}")
+
+
+def test_a_frozen_episode_goes_on_with_the_call_refused(place: Place) -> None:
+    policy = GUARDED + '[responses]\non_violation = "freeze"\n'
+    agent = ("sh", "-c", "echo > tests/t.py; echo after > after")
+    with place.started(*agent, policy=policy, options=["--tier", "C"]) as (process, out):
+        deadline = time.monotonic() + SECONDS
+        while not (listed := _frozen(place)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert not (place.workspace / "after").exists()
+        episode = listed.split()[0]
+        assert place.proctor("thaw", episode).returncode == 0
+        run = place.finished(process, out)
+    assert (run.status, (place.workspace / "after").read_text()) == (10, "after\n")
+
+
+def _frozen(place: Place) -> str:
+    """The line of ``proctor ps`` that shows a frozen episode."""
+    return next((line for line in place.proctor("ps").stdout.decode().splitlines() if "frozen" in line), "")
+
+
+# --- a default container ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def container() -> list[str]:
+    """The command line that runs what follows as in a default container."""
+    data = Path(os.environ.get("PROCTOR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    profile = data / "docker_default_seccomp.json"
+    if not profile.exists():
+        pytest.skip(f"Docker's published seccomp profile is not at {profile} (PROCTOR_DATA names its folder)")
+    found = shutil.which("ldconfig") or "/sbin/ldconfig"
+    if "libseccomp.so.2" not in subprocess.run([found, "-p"], capture_output=True, text=True, check=False).stdout:
+        pytest.skip("libseccomp.so.2 is not on this machine")
+    return [sys.executable, "-m", "tests.live.docker_default", str(profile), "--"]
+
+
+def test_in_a_default_container_tier_c_is_taken(place: Place, container: list[str]) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    env = place.env | {"PYTHONPATH": root}
+    doctor = [sys.executable, "-m", "proctor", "doctor", "--json"]
+    said = subprocess.run([*container, *doctor], env=env, capture_output=True, timeout=SECONDS, check=False)
+    assert json.loads(said.stdout)["tier"] == "C", said.stderr
+    out = place.new_out()
+    agent = (
+        "echo x > made; echo y > tests/t.py; python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))'"
+    )
+    command = place.command("sh", "-c", agent, policy=GUARDED, options=["--quiet"], out=out)
+    done = subprocess.run(
+        [*container, sys.executable, "-m", "proctor", *command[1:]],
+        cwd=place.workspace, env=env, capture_output=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    run = Run(done.returncode, done.stdout, done.stderr, out)
+    assert (run.status, run.stdout) == (10, b"[1]\n"), run.stderr
+    assert (run.verdict["tier"], (place.workspace / "made").read_text()) == ("C", "x\n")
+    assert (place.workspace / "tests" / "t.py").read_text() == "the test\n"

@@ -1,0 +1,48 @@
+"""The folders and paths of tier C; the domain itself is met by the live tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from proctor.errors import PolicyError
+from proctor.sandbox import domain
+from proctor.sandbox.layout import HOME, Layout, Mask
+
+
+def layout(*masks: Mask) -> Layout:
+    return Layout("/w", HOME, (), ("/w/tests",), ("/w",), masks, ("/w",))
+
+
+def test_what_is_excluded_is_left_out_and_everything_beside_it_stays(tmp_path: Path) -> None:
+    for name in ("a/kept", "a/secret/inner", "a/b/secret", "a/b/kept", "c/kept"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "secret")
+    excluded = (f"{tmp_path}/a/secret", f"{tmp_path}/a/b/secret", f"{tmp_path}/missing")
+    shown = set(domain._without(str(tmp_path), excluded))
+    assert shown == {f"{tmp_path}/{name}" for name in ("a/kept", "a/b/kept", "c")}
+    assert list(domain._without("/usr", excluded)) == ["/usr"]
+    assert list(domain._without(excluded[0], excluded)) == []
+
+
+def test_the_layout_has_its_own_places() -> None:
+    moved = layout(Mask("/etc/shadow", "credential", folder=False)).without_namespaces("/base")
+    assert (moved.home, moved.run, moved.shm, moved.anchors) == ("/base/home", "/base/run", "/base/shm", ())
+    assert set(moved.scratch) == {"/base/tmp", "/base/shm", "/base/home"}
+    assert (moved.workspace, moved.protect, moved.write_roots) == ("/w", ("/w/tests",), ("/w",))
+
+
+def test_a_hidden_path_is_refused() -> None:
+    with pytest.raises(PolicyError, match="/w/answer cannot be hidden without user namespaces"):
+        layout(Mask("/w/answer", "hidden", folder=False)).without_namespaces("/base")
+
+
+def test_the_folders_lie_outside_every_write_root_and_go(tmp_path: Path) -> None:
+    with domain.folders(["/tmp"]) as base:
+        assert not base.startswith("/tmp/")
+        assert sorted(os.listdir(base)) == ["home", "run", "shm", "tmp"]
+        assert os.stat(base).st_mode & 0o777 == 0o700
+    assert not os.path.exists(base)
