@@ -1,4 +1,4 @@
-"""The four ways to run a command that are compared: bare, bubblewrap, strace, Proctor; and the workspace they run in."""
+"""The ways to run a command that are compared: bare, bubblewrap, strace, Proctor in its tiers; and the workspace they run in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROCTOR = str(Path(sys.executable).with_name("proctor"))
+TIERS = ("proctor", "proctor C", "proctor C protecting")
+"""Tier B; tier C; and tier C where the policy protects a file of the workspace, so that changes are made on behalf."""
 _GCC = ("gcc", "-O2", "-Wall", "-o")
 
 
@@ -49,12 +51,15 @@ class Bench:
                 "unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,chmod,fchmod,fchmodat,connect,bind,listen,sendto"),
                 *command,
             ]  # fmt: skip
-        return [PROCTOR, "run", "--quiet", "--", *command]
+        if name not in TIERS:
+            raise ValueError(name)
+        protecting = ["--policy", str(self.folder / "policy.toml")] if name.endswith("protecting") else []
+        return [PROCTOR, "run", "--quiet", "--tier", "C" if "C" in name else "B", *protecting, "--", *command]
 
 
 def available() -> tuple[list[str], list[str]]:
     """The candidates of this machine, and the programs that are missing for the others."""
-    needed = {"bare": None, "bubblewrap": "bwrap", "strace": "strace", "proctor": None}
+    needed = {"bare": None, "bubblewrap": "bwrap", "strace": "strace"} | dict.fromkeys(TIERS)
     missing = [program for program in needed.values() if program is not None and shutil.which(program) is None]
     return [name for name, program in needed.items() if program is None or shutil.which(program)], missing
 
@@ -74,6 +79,8 @@ def bench() -> Iterator[Bench]:
         workspace = base / "workspace"
         workspace.mkdir()
         calls = workspace / "calls"
+        (workspace / "kept").write_text("protected\n")
+        (base / "policy.toml").write_text('[files]\nwrite = ["."]\nprotect = ["kept"]\n')
         subprocess.run([*_GCC, str(calls), str(HERE / "workload" / "calls.c")], check=True)
         environ = os.environ | {"XDG_STATE_HOME": str(base / "state"), "XDG_CACHE_HOME": str(base / "cache")}
         os.environ.update(environ)
