@@ -60,6 +60,7 @@ def _parser() -> _Parser:
         default="verdict",
         help="whose status to exit with (default: verdict)",
     )
+    run.add_argument("--all-opens", action="store_true", help="record opens for reading too (each open costs more)")
     run.add_argument(
         "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
     )

@@ -30,7 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = _working_folder()
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
-    spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ, tier=arguments.tier)
+    spec = prepare(
+        policy,
+        [command],
+        out=arguments.out,
+        rules=(),
+        caller=os.environ,
+        tier=arguments.tier,
+        all_opens=arguments.all_opens,
+    )
     client = Client(arguments.supervisor, _narrator(arguments, spec))
     client.open(spec)
     started = _forward_signals(client)

@@ -120,8 +120,9 @@ class Exit(Event, frozen=True, kw_only=True, tag="exit"):
 class FileData(_Data, frozen=True, kw_only=True):
     """A change to the file system is asked for.
 
-    ``op`` is one of open_write, create, mkdir, mknod, link, symlink, rename, unlink, rmdir, truncate, chmod, chown,
-    memfd. ``path`` and ``target`` are as claimed, ``object`` and ``target_object`` what they resolve to in the sandbox
+    ``op`` is one of open (for reading, where all opens are recorded), open_write, create, mkdir, mknod, link, symlink,
+    rename, unlink, rmdir, truncate, chmod, chown, memfd; in tier C also utimes and xattr. ``path`` and ``target`` are
+    as claimed, ``object`` and ``target_object`` what they resolve to in the sandbox
     (for an object not there yet: its resolved folder and name). For rename and link, ``target`` is the new name.
     ``role`` and ``target_role`` follow the policy. ``existed``: the object was there before the call.
     ``outcome``: ``blocked`` where the sandbox is built so that the call cannot succeed, else ``attempted``.
@@ -225,7 +226,10 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
 
 
 class ReadData(_Data, frozen=True, kw_only=True):
-    """A watched file was opened or read. ``how``: ``lease`` (the opener blocked and was named) or ``inotify``."""
+    """A watched file was opened or read.
+
+    ``how``: ``lease`` (the opener blocked and was named) or ``inotify``.
+    """
 
     path: str
     role: PathRole

@@ -75,10 +75,19 @@ class Sandbox:
             return str((message or {}).get("error", "its first process ended"))
         return None
 
-    def build(self, layout: Layout, ports: Sequence[tuple[str, int]]) -> None:
-        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside."""
+    def build(self, layout: Layout, ports: Sequence[tuple[str, int]], *, all_opens: bool) -> None:
+        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside.
+
+        ``all_opens``: opens for reading are stopped too.
+        """
         mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
-        request = {"op": "build", "layout": asdict(layout), "ports": list(ports), "mark": mark_program}
+        request = {
+            "op": "build",
+            "layout": asdict(layout),
+            "ports": list(ports),
+            "mark": mark_program,
+            "all_opens": all_opens,
+        }
         with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
             send(self.control, request)
 
@@ -168,6 +177,8 @@ def _init(control: socket.socket) -> NoReturn:
         message, _, _ = receive(control)
         if message is None:
             os._exit(0)
+        if message["all_opens"]:
+            program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
         listeners = [_listen((host, port)) for host, port in message["ports"]]
         marker, token = build.finish(place, layout, message["mark"].encode())
@@ -196,11 +207,11 @@ def _init_in_domain(control: socket.socket) -> NoReturn:
         abi = linux.landlock_abi()
         if abi < 1:
             raise OSError(errno.ENOSYS, "this kernel has no Landlock, or it is not among its security modules")
-        program = syscalls.program(namespaces=False)
         send(control, {"op": "entered"})
         message, _, _ = receive(control)
         if message is None:
             os._exit(0)
+        program = syscalls.program(namespaces=False, all_opens=message["all_opens"])
         layout = Layout.of(message["layout"])
         marker = domain.marker_socket(layout, message["mark"].encode())
         ruleset = domain.ruleset(layout, abi)

@@ -1,8 +1,9 @@
 """Tier C: what stands in for namespaces and mounts where the kernel gives none: private folders and a Landlock domain.
 
 The agent sees the machine's own paths. What it may read and write is the domain's list; a place below one that is
-allowed cannot be taken out again, so a write root that holds protected paths is readable only, and the supervisor
-makes the changes on the agent's behalf (:mod:`proctor.sensors.behalf`).
+allowed cannot be taken out again: where paths are protected the supervisor makes every change in a write root on the
+agent's behalf (:mod:`proctor.sensors.behalf`), and where they are hidden the agent works in a copy without them
+(:mod:`proctor.sandbox.copy`).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def ruleset(layout: Layout, abi: int) -> int:
         if rights and os.path.lexists(path):
             linux.landlock_add(number, path, rights)
 
-    secret = tuple(mask.path for mask in layout.masks)
+    secret = tuple(mask.path for mask in layout.masks if not mask.covered)
     for root in (*SYSTEM, "/proc", *(mount.path for mount in layout.mounts if not mount.writable)):
         if not os.path.exists(root):
             continue
@@ -92,7 +93,7 @@ def ruleset(layout: Layout, abi: int) -> int:
     for name in DEVICES:
         allow(f"/dev/{name}", build.READ_FILE | build.WRITE_FILE | build.IOCTL_DEV)
     for root in layout.write_roots:
-        allow(root, _READ if layout.protect else handled)
+        allow(root, _READ if layout.kept else handled)
     for root in layout.scratch:
         allow(root, handled)
     allow(layout.run, _READ)

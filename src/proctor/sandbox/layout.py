@@ -6,13 +6,14 @@ Pure, but for looking at what exists.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from proctor.errors import PolicyError
 from proctor.policy.records import Policy
 
-__all__ = ["HOME", "MARK_SOCKET", "RUN", "SHM", "Layout", "Mask", "Mount", "plan"]
+__all__ = ["HOME", "MARK_SOCKET", "RUN", "SHM", "Layout", "Mask", "Mount", "inside", "plan"]
 
 HOME = "/home/agent"
 RUN = "/run/proctor"
@@ -37,12 +38,16 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """``path`` covered by a readable decoy. ``folder``: a folder of decoys named as what it covers."""
+    """``path`` covered by a readable decoy. ``folder``: a folder of decoys named as what it covers.
+
+    ``covered``: False where there is no decoy (tier C, outside a copy): the path cannot be read.
+    """
 
     path: str
     role: Literal["hidden", "credential"]
     folder: bool
     names: tuple[str, ...] = ()
+    covered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Layout:
     ``anchors``: folders between a write root and a protected path, mounted onto themselves, since a mount point cannot
     be renamed: otherwise a protected folder's parent could be moved aside and another put in its place.
     ``run``: the folder of the marker socket and of ``bin/proctor``. ``shm``: what stands for /dev/shm.
+    ``copies``: write roots of the machine and the copies that the agent has in their place.
     """
 
     workspace: str
@@ -64,22 +70,49 @@ class Layout:
     scratch: tuple[str, ...] = field(default=("/tmp", SHM))  # noqa: S108 - the sandbox's own
     run: str = RUN
     shm: str = SHM
+    copies: tuple[tuple[str, str], ...] = ()
 
-    def without_namespaces(self, base: str) -> Layout:
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The paths that the policy hides."""
+        return tuple(mask.path for mask in self.masks if mask.role == "hidden")
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What the agent may not change in its write roots."""
+        covered = tuple(mask.path for mask in self.masks if mask.covered and mask.role == "hidden")
+        return (*self.protect, *covered)
+
+    @property
+    def watched(self) -> Layout:
+        """The layout without the masks that cover nothing: what they name is the machine's own."""
+        return replace(self, masks=tuple(mask for mask in self.masks if mask.covered))
+
+    def moved(self, path: str) -> str:
+        """A path of the machine as the agent has it: in the copy of its write root, where there is one."""
+        for root, copy in self.copies:
+            if inside(path, root):
+                return copy + path[len(root) :]
+        return path
+
+    def without_namespaces(self, base: str, copies: Sequence[tuple[str, str]]) -> Layout:
         """The layout of tier C: what the sandbox has for itself lies in ``base``, a folder of the episode's own.
 
-        Raises:
-            PolicyError: it hides paths, which Landlock cannot do below a folder that is shown.
+        Args:
+            copies: pairs of a write root that holds hidden paths and its copy, in which decoys stand for them.
         """
-        hidden = [mask.path for mask in self.masks if mask.role == "hidden"]
-        if hidden:
-            raise PolicyError(
-                f"files.hide: {hidden[0]} cannot be hidden without user namespaces (tier C); keep it out of the"
-                " machine, or run where `proctor doctor` says tier B"
-            )
-        home = f"{base}/home" if self.home == HOME else self.home
+        there = replace(self, copies=tuple(copies))
         own = tuple(f"{base}/{name}" for name in ("tmp", "shm", "home"))
-        return replace(self, home=home, scratch=own, anchors=(), run=f"{base}/run", shm=f"{base}/shm")
+        masks = tuple(
+            replace(mask, path=there.moved(mask.path), covered=there.moved(mask.path) != mask.path)
+            for mask in self.masks
+        )
+        return replace(
+            there, workspace=there.moved(self.workspace), home=f"{base}/home" if self.home == HOME else self.home,
+            mounts=tuple(replace(mount, path=there.moved(mount.path)) for mount in self.mounts),
+            protect=tuple(map(there.moved, self.protect)), anchors=(), masks=masks,
+            write_roots=tuple(map(there.moved, self.write_roots)), scratch=own, run=f"{base}/run", shm=f"{base}/shm",
+        )  # fmt: skip
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Layout:
@@ -90,13 +123,15 @@ class Layout:
             home=plain["home"],
             run=plain["run"],
             shm=plain["shm"],
+            copies=tuple((root, copy) for root, copy in plain["copies"]),
             mounts=tuple(Mount(**mount) for mount in plain["mounts"]),
             masks=tuple(Mask(**{**mask, "names": tuple(mask["names"])}) for mask in plain["masks"]),
             **{name: tuple(plain[name]) for name in names},
         )
 
 
-def _inside(path: str, root: str) -> bool:
+def inside(path: str, root: str) -> bool:
+    """Whether a path is ``root`` or lies below it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
@@ -134,7 +169,7 @@ def _host_sockets(roots: tuple[str, ...]) -> str | None:
             paths = [line.rstrip("\n").split(" ", 7)[-1].strip() for line in file]
     except OSError:
         return None
-    return next((p for p in paths if p.startswith("/") and any(_inside(os.path.realpath(p), r) for r in roots)), None)
+    return next((p for p in paths if p.startswith("/") and any(inside(os.path.realpath(p), r) for r in roots)), None)
 
 
 def plan(policy: Policy, readable: tuple[str, ...]) -> Layout:
@@ -149,17 +184,17 @@ def plan(policy: Policy, readable: tuple[str, ...]) -> Layout:
     for key, paths in (("protect", policy.files.protect), ("hide", policy.files.hide)):
         for path in paths:
             _refuse_other_links(path, key)
-    reads = [path for path in (*policy.files.read, *readable) if not any(_inside(path, root) for root in writes)]
+    reads = [path for path in (*policy.files.read, *readable) if not any(inside(path, root) for root in writes)]
     if policy.files.home != "fresh":
         reads.append(policy.files.home)
     system = [path for path in SYSTEM if os.path.lexists(path)]
-    reads = [path for path in dict.fromkeys(reads) if not any(_inside(path, root) for root in system)]
+    reads = [path for path in dict.fromkeys(reads) if not any(inside(path, root) for root in system)]
     mounts = [Mount(path, writable=False) for path in reads] + [Mount(path, writable=True) for path in writes]
     anchors: set[str] = set()
     for path in policy.files.protect:
-        root = max((root for root in writes if _inside(path, root)), key=len, default=None)
+        root = max((root for root in writes if inside(path, root)), key=len, default=None)
         folder = os.path.dirname(path)
-        while root is not None and folder != root and _inside(folder, root):
+        while root is not None and folder != root and inside(folder, root):
             anchors.add(folder)
             folder = os.path.dirname(folder)
     masks = [_mask(path, "hidden") for path in policy.files.hide]
@@ -169,7 +204,7 @@ def plan(policy: Policy, readable: tuple[str, ...]) -> Layout:
         home=HOME if policy.files.home == "fresh" else policy.files.home,
         mounts=tuple(sorted(mounts, key=lambda mount: (mount.path.count("/"), mount.path))),
         protect=tuple(
-            path for path in policy.files.protect if not any(_inside(path, hidden) for hidden in policy.files.hide)
+            path for path in policy.files.protect if not any(inside(path, hidden) for hidden in policy.files.hide)
         ),
         anchors=tuple(sorted(anchors, key=lambda path: (path.count("/"), path))),
         masks=tuple(masks),

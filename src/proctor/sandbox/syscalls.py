@@ -75,14 +75,14 @@ def _socket() -> Code:
     return [_low(0), (_JEQ, 0, 1, _AF_NETLINK), *ALLOW, *plain]
 
 
-def _conditional(*, namespaces: bool) -> dict[str, Code]:
+def _conditional(*, namespaces: bool, all_opens: bool) -> dict[str, Code]:
     others = {name: [_low(0), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)] for name in (
         "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")}  # fmt: skip
     attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR)
     by_who: Code = [_low(1), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)]
     return others | {
-        "open": _opens(1),
-        "openat": _opens(2),
+        "open": NOTIFY if all_opens else _opens(1),
+        "openat": NOTIFY if all_opens else _opens(2),
         "clone": [
             _low(0),
             *_if_any(_JSET, (_NEW_NAMESPACES,), NOTIFY, _if_any(_JSET, (_CLONE_THREAD,), ALLOW, NOTIFY)),
@@ -116,10 +116,11 @@ def _jump(op: int, value: int, then: Code, otherwise: Code) -> Code:
 
 
 @functools.cache
-def program(*, namespaces: bool = True) -> bytes:
+def program(*, namespaces: bool = True, all_opens: bool = False) -> bytes:
     """Return the filter, 8 bytes an instruction (struct sock_filter, linux/filter.h).
 
-    Without ``namespaces`` (tier C) it also stops what only they would keep inside.
+    Without ``namespaces`` (tier C) it also stops what only they would keep inside; with ``all_opens`` also opens for
+    reading.
     """
     blocks = dict.fromkeys(calls.RECORDED.values(), NOTIFY)
     blocks |= {number: NOTIFY for number, _ in calls.REFUSED.values()}
@@ -127,7 +128,7 @@ def program(*, namespaces: bool = True) -> bytes:
         blocks |= dict.fromkeys(calls.CONFINED.values(), NOTIFY)
         blocks |= {number: NOTIFY for number, _ in calls.UNSHARED.values()}
         blocks[calls.SOCKETPAIR] = _streams_only()
-    conditional = _conditional(namespaces=namespaces)
+    conditional = _conditional(namespaces=namespaces, all_opens=all_opens)
     blocks |= {calls.CONDITIONAL[name]: code for name, code in conditional.items()}
     # clone3's flags lie in memory, where no filter can see them. libc falls back to clone, which is recorded; so
     # this one refusal is answered here and not recorded.

@@ -63,13 +63,13 @@ class Behalf:
     """Resolves and does file calls.
 
     Args:
-        layout: of tier C. Where it protects anything, every change in a write root is done here; else only what
-            Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
+        layout: of tier C. Where it protects or hides anything, every change in a write root is done here; else only
+            what Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
     """
 
     def __init__(self, layout: Layout, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._protect = tuple(os.fsencode(path) for path in layout.protect)
+        self._kept = tuple(os.fsencode(path) for path in layout.kept)
         self._shm = os.fsencode(layout.shm)
         self._waiting: list[int] = []
         self._held: list[int] = []
@@ -157,14 +157,14 @@ class Behalf:
                 return errno.EROFS  # as the read-only mounts of tier B answer
             if place is not None and whole and place.resolved.object is not None:
                 name = to_bytes(place.resolved.object) + b"/"
-                if any(kept.startswith(name) for kept in self._protect):
+                if any(kept.startswith(name) for kept in self._kept):
                     return errno.EBUSY  # it holds a protected path: a mount point in tier B
         return 0
 
     def does(self, *places: Place | None) -> bool:
         """Whether a change is done here: where Landlock alone would not let the caller, or would elsewhere."""
         return any(
-            place is not None and (place.moved or (bool(self._protect) and place.resolved.role == "workspace"))
+            place is not None and (place.moved or (bool(self._kept) and place.resolved.role == "workspace"))
             for place in places
         )
 

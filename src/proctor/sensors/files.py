@@ -94,10 +94,13 @@ def _blocked(*found: Resolved | None) -> bool:
 class FileCalls:
     """Handlers for every call that changes files."""
 
-    def __init__(self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None) -> None:
+    def __init__(
+        self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False
+    ) -> None:
         self._sink = sink
         self._resolver = resolver
         self._behalf = behalf
+        self._all_opens = all_opens
         self.handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(_SHAPES, self._by_path),
             **dict.fromkeys(_BY_DESCRIPTOR, self._by_descriptor),
@@ -133,12 +136,13 @@ class FileCalls:
         if name == "openat2":  # struct open_how {u64 flags, mode, resolve}, linux/openat2.h
             flags, how_mode, _ = struct.unpack("=QQQ", read(call.tid, call.args[2], 24))
             mode = how_mode & 0o7777
-            if not flags & (_WRITES | os.O_CREAT | _TMPFILE):
-                return None
         elif name == "creat":
             flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
         else:
             flags = call.args[shape.flags] & 0xFFFFFFFF
+        reads = not flags & (_WRITES | os.O_CREAT | _TMPFILE)
+        if reads and not self._all_opens:
+            return None
         exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
         directory, at = shape.paths[0]
         place = self._resolve(call, proc, directory, at, follow=not exclusive and not flags & os.O_NOFOLLOW)
@@ -160,7 +164,7 @@ class FileCalls:
                 outcome="blocked" if op != "open" and _blocked(found) else "attempted",
             ),
         )
-        if self._behalf is None:
+        if self._behalf is None or reads:
             return None
         if refused := self._behalf.refuses(place):
             return refusing(refused)

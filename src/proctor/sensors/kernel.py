@@ -85,11 +85,13 @@ class KernelSensor:
         processes: the process table.
         limit: how many processes may live at once.
         domain: in tier C: what is done on behalf of the callers.
+        all_opens: opens for reading are recorded.
     """
 
     def __init__(
-        self, sink: Sink, resolver: Resolver, processes: Processes, limit: int, domain: Domain | None = None
-    ) -> None:
+        self, sink: Sink, resolver: Resolver, processes: Processes, limit: int, domain: Domain | None = None, *,
+        all_opens: bool = False,
+    ) -> None:  # fmt: skip
         self._sink = sink
         self._resolver = resolver
         self._processes = processes
@@ -102,7 +104,7 @@ class KernelSensor:
         self.on_process: Callable[[Proc], None] = lambda _: None
         self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
         self._domain = domain
-        files = FileCalls(sink, resolver, domain.files if domain is not None else None)
+        files = FileCalls(sink, resolver, domain.files if domain is not None else None, all_opens=all_opens)
         network = NetworkCalls(sink, resolver, domain.network if domain is not None else None)
         handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(("clone", "fork", "vfork"), self._clone),

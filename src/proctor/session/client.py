@@ -63,6 +63,7 @@ def prepare(
     rules: Sequence[str],
     caller: Mapping[str, str],
     tier: Literal["B", "C"] | None = None,
+    all_opens: bool = False,
 ) -> EpisodeSpec:
     """Everything a supervisor needs, checked before anything runs.
 
@@ -86,6 +87,7 @@ def prepare(
         secrets=_secrets(policy, caller),
         umask=previous,
         tier=tier,
+        all_opens=all_opens,
     )
 
 

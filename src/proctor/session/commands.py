@@ -54,8 +54,9 @@ def _environment(env: dict[str, str], layout: Layout) -> dict[str, str]:
         return env
     tmp = layout.scratch[0]
     own = {f"{RUN}/bin": f"{layout.run}/bin", HOME: layout.home, "/tmp": tmp}  # noqa: S108 - as client.environment sets it
-    moved = {name: own.get(value, value) for name, value in env.items()}
-    moved["PATH"] = ":".join(own.get(part, part) for part in env.get("PATH", "").split(":"))
+    moved = {
+        name: ":".join(own.get(part, layout.moved(part)) for part in value.split(":")) for name, value in env.items()
+    }
     return moved | {"PROCTOR_MARK_SOCKET": f"{layout.run}/mark.sock"}
 
 
@@ -136,7 +137,9 @@ class Commands:
         pipes = stdio.Pipes()
         env = _environment(message["env"], self._layout)
         limits = self._limits.of_a_process()
-        spawn = child.Spawn(message["path"], argv, env, message["cwd"], limits, self._umask)
+        place = self._layout.moved
+        there = tuple(map(place, argv))
+        spawn = child.Spawn(place(message["path"]), there, env, place(message["cwd"]), limits, self._umask)
         number = len(self._all) + 1
         group = self._cgroup(number, step)
         request = {"op": "spawn", "id": number, "spawn": asdict(spawn)}

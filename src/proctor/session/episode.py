@@ -64,6 +64,7 @@ class Episode:
         launcher: a warm launcher; by default one is started, and ended with the episode.
         commands: programs outside the system's folders that later commands need (their prefixes become readable).
         tier: the kind of sandbox; by default the best that this machine gives.
+        all_opens: record opens for reading too.
 
     Raises:
         UsageError: the policy, workspace or output folder cannot be used.
@@ -80,6 +81,7 @@ class Episode:
         launcher: Launcher | None = None,
         commands: Sequence[str] = (),
         tier: Literal["B", "C"] | None = None,
+        all_opens: bool = False,
     ) -> None:
         self._workspace = str(Path(workspace if workspace is not None else Path.cwd()).resolve())
         if policy is None:
@@ -92,6 +94,7 @@ class Episode:
         self._out = str(out) if out is not None else None
         self._rules = tuple(str(Path(folder).resolve()) for folder in rules)
         self._tier = tier
+        self._all_opens = all_opens
         self._own_launcher = launcher is None
         self._launcher = launcher
         self._client: Client | None = None
@@ -106,7 +109,13 @@ class Episode:
 
     def __enter__(self) -> Self:
         spec = prepare(
-            self._policy, self._programs, out=self._out, rules=self._rules, caller=os.environ, tier=self._tier
+            self._policy,
+            self._programs,
+            out=self._out,
+            rules=self._rules,
+            caller=os.environ,
+            tier=self._tier,
+            all_opens=self._all_opens,
         )
         if self._launcher is None:
             self._launcher = Launcher(rules=self._rules)

@@ -208,30 +208,35 @@ def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None
     from contextlib import ExitStack
     from pathlib import Path
 
-    from msgspec import structs
-
     from proctor.clock import SystemClock
     from proctor.gateway.addresses import inside_addresses
     from proctor.journal.keys import load_or_make
     from proctor.sandbox import domain, linux
+    from proctor.sandbox.copy import WorkspaceCopy
     from proctor.session.closing import close
     from proctor.session.supervisor import Supervisor
 
     ports = inside_addresses(spec.policy.network.allow)
+    copies: WorkspaceCopy | None = None
     with ExitStack() as left:
         if not sandbox.namespaces:
             base = left.enter_context(domain.folders(spec.layout.write_roots))
-            spec = structs.replace(spec, layout=spec.layout.without_namespaces(base))
-        sandbox.build(spec.layout, ports if sandbox.namespaces else [])
+            copies = WorkspaceCopy(base, spec.layout, f"{spec.out}/kept")
+            left.callback(copies.sync)  # whatever comes: what the agent did is brought back
+            spec = spec.in_copies(base, copies.roots)
+        sandbox.build(spec.layout, ports if sandbox.namespaces else [], all_opens=spec.all_opens)
         rules = _load(spec.rules, spec.cache)
         # Its records hold no cycles; a collector that looks for some only delays the calls that wait.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        supervisor = Supervisor(spec, client, sandbox, ports, rules, load_or_make(Path(spec.keys)), SystemClock())
+        key = load_or_make(Path(spec.keys))
+        supervisor = Supervisor(spec, client, sandbox, ports, rules, key, SystemClock())
         left.callback(supervisor.abandon)
         linux.set_dumpable(on=False)
         supervisor.run()
         supervisor.finish()
+        if copies is not None and copies.roots:
+            supervisor.brought_back(copies.sync())
         close(supervisor)
 
 

@@ -6,10 +6,12 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from proctor.errors import UsageError
 from proctor.policy.records import Policy
@@ -19,7 +21,10 @@ __all__ = ["EpisodeSpec", "new_id", "output_folder", "state_folder"]
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is."""
+    """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is.
+
+    ``all_opens``: opens for reading are recorded too.
+    """
 
     episode: str
     out: str
@@ -32,6 +37,18 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     umask: int = 0o022
     tier: Literal["B", "C"] | None = None
+    all_opens: bool = False
+
+    def in_copies(self, base: str, copies: Sequence[tuple[str, str]]) -> EpisodeSpec:
+        """The episode in tier C: see :meth:`Layout.without_namespaces`."""
+        layout = self.layout.without_namespaces(base, copies)
+        return structs.replace(self, layout=layout, policy=_moved(self.policy, layout))
+
+
+def _moved(policy: Policy, layout: Layout) -> Policy:
+    """The policy with its paths where the agent has them."""
+    entries = tuple(structs.replace(entry, scope=layout.moved(entry.scope)) for entry in policy.authorise)
+    return structs.replace(policy, authorise=entries)
 
 
 def state_folder() -> Path:

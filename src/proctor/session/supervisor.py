@@ -25,6 +25,7 @@ from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
 from proctor.sandbox.channel import receive, send
 from proctor.sandbox.child import Sandbox
+from proctor.sandbox.copy import Synced
 from proctor.sensors.domain import Domain
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
@@ -116,8 +117,11 @@ class Supervisor:
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
         self._outcomes = Outcomes(root)
-        domain = None if namespaces else Domain(spec.layout, resolver, self._processes, int(message["landlock_abi"]))
-        self._sensor = KernelSensor(recorder, resolver, self._processes, spec.policy.resources.processes, domain)
+        abi = int(message["landlock_abi"])
+        domain = None if namespaces else Domain(spec.layout, resolver, self._processes, abi)
+        self._sensor = KernelSensor(
+            recorder, resolver, self._processes, spec.policy.resources.processes, domain, all_opens=spec.all_opens
+        )
         self._sensor.on_process = lambda proc: loop.register(proc.pidfd, lambda _: self._on_end(proc))
         self._sensor.before_call = self._outcome
         recorder.after = self._expect_outcome
@@ -125,11 +129,12 @@ class Supervisor:
         self._limits = Limits(
             spec.policy.resources, self._group, self._resources, recorder, loop.timers, self._limit_passed
         )
-        self._record_start(int(message["landlock_abi"]))
+        self._record_start(abi)
         self._watching = None
-        if spec.layout.protect or spec.layout.masks:
+        watched = spec.layout.watched
+        if watched.protect or watched.masks:
             watch = Watch(recorder, resolver, self._processes, self._sensor.settle)
-            self._watching = Watching(watch, spec.layout, loop, recorder)
+            self._watching = Watching(watch, watched, loop, recorder)
         self._gateway = None
         if listeners:
             inside = [(socket.socket(fileno=fd), port) for fd, port in zip(listeners, ports, strict=True)]
@@ -201,7 +206,12 @@ class Supervisor:
                 self.degraded["signals to others"] = (
                     "decided by number: this kernel's Landlock does not keep them inside"
                 )
-        features = {"namespaces": self.tier == "B", "cgroup": self._group is not None, "landlock": landlock > 0}
+        features = {
+            "namespaces": self.tier == "B",
+            "all_opens": self.spec.all_opens,
+            "cgroup": self._group is not None,
+            "landlock": landlock > 0,
+        }
         self.recorder.emit(
             kinds.Capabilities,
             kinds.CapabilitiesData(tier=self.tier, landlock_abi=landlock, degraded=self.degraded, features=features),
@@ -376,6 +386,19 @@ class Supervisor:
         self._control.close()
         if self._group is not None:
             self._group.remove()
+
+    def brought_back(self, synced: Synced) -> None:
+        """Say what became of changes that were made in a copy. One that could not be brought back is a gap."""
+        roots = ", ".join(root for root, _ in self.spec.layout.copies)
+        done = f"{synced.written} changes and {synced.removed} removals were brought back"
+        self.degraded["workspace"] = f"the agent had a copy of {roots} without hidden paths; {done}"
+        for paths, why in (
+            (synced.conflicts, "were changed on both sides"),
+            (synced.failed, "could not be brought back"),
+        ):
+            if paths:
+                what = f"{len(paths)} or more paths of the copy {why}, the first: {paths[0]}; see kept/ in the record"
+                self.recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
 
     def _record_leftovers(self) -> None:
         """Stop what outlived the agent, then record it: it cannot start anything in between."""

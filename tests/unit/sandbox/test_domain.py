@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-from proctor.errors import PolicyError
 from proctor.sandbox import domain
 from proctor.sandbox.layout import HOME, Layout, Mask
 
@@ -29,15 +26,23 @@ def test_what_is_excluded_is_left_out_and_everything_beside_it_stays(tmp_path: P
 
 
 def test_the_layout_has_its_own_places() -> None:
-    moved = layout(Mask("/etc/shadow", "credential", folder=False)).without_namespaces("/base")
+    moved = layout(Mask("/etc/shadow", "credential", folder=False)).without_namespaces("/base", ())
     assert (moved.home, moved.run, moved.shm, moved.anchors) == ("/base/home", "/base/run", "/base/shm", ())
     assert set(moved.scratch) == {"/base/tmp", "/base/shm", "/base/home"}
+    assert moved.hidden == ()
     assert (moved.workspace, moved.protect, moved.write_roots) == ("/w", ("/w/tests",), ("/w",))
 
 
-def test_a_hidden_path_is_refused() -> None:
-    with pytest.raises(PolicyError, match="/w/answer cannot be hidden without user namespaces"):
-        layout(Mask("/w/answer", "hidden", folder=False)).without_namespaces("/base")
+def test_a_copied_root_is_where_the_agent_has_it() -> None:
+    plain = layout(Mask("/w/answer", "hidden", folder=False), Mask("/etc/shadow", "credential", folder=False))
+    moved = plain.without_namespaces("/base", [("/w", "/base/work/0")])
+    assert (moved.workspace, moved.write_roots, moved.protect) == ("/base/work/0",) * 1 + (
+        ("/base/work/0",), ("/base/work/0/tests",))  # fmt: skip
+    assert [(mask.path, mask.covered) for mask in moved.masks] == [
+        ("/base/work/0/answer", True), ("/etc/shadow", False)]  # fmt: skip
+    assert set(moved.kept) == {"/base/work/0/tests", "/base/work/0/answer"}
+    assert [mask.path for mask in moved.watched.masks] == ["/base/work/0/answer"]
+    assert (moved.moved("/w/a/b"), moved.moved("/w"), moved.moved("/wx")) == ("/base/work/0/a/b", "/base/work/0", "/wx")
 
 
 def test_the_folders_lie_outside_every_write_root_and_go(tmp_path: Path) -> None:
