@@ -115,6 +115,16 @@ def test_folders_that_cannot_take_a_record(place: Place) -> None:
         assert done.returncode == 2, done.stderr
         (line,) = _lines(done.stderr)
         assert str(out) in line
+    long = place.folder / ("n" * 300)
+    done = place.proctor("run", "--out", str(long), "--", "touch", "ran")
+    assert (done.returncode, len(_lines(done.stderr))) == (2, 1)
+    assert b"cannot be used (File name too long)" in done.stderr
+    if os.getuid() != 0:  # root may enter any folder
+        closed = place.folder / "closed"
+        closed.mkdir(mode=0o000)
+        done = place.proctor("run", "--out", str(closed / "out"), "--", "touch", "ran")
+        told = f"proctor: output folder {closed / 'out'}: cannot be used (Permission denied); choose another"
+        assert (done.returncode, _lines(done.stderr)) == (2, [told])
     link = place.folder / "link"
     link.symlink_to(place.workspace)
     assert place.proctor("run", "--out", str(link / "out"), "--", "touch", "ran").returncode == 2
@@ -156,6 +166,11 @@ def test_episode_ids(place: Place) -> None:
         assert place.finished(process, out).status == 1
     left = place.run("true", policy='[episode]\nid = "e"\n')
     assert left.status == 0, left.stderr
+    policy = place.policy('[episode]\nid = "twice"\n')
+    assert [place.proctor("run", "--policy", policy, "--", "true").returncode for _ in range(2)] == [0, 2]
+    told = place.proctor("run", "--policy", policy, "--", "true").stderr.decode()
+    assert told.startswith("proctor: episode.id = 'twice': ")
+    assert "choose another id" in told
 
 
 def test_a_long_command_line(place: Place) -> None:

@@ -91,7 +91,7 @@ class Supervisor:
         try:
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"--out {out}: cannot be made ({error.strerror})") from None
+            raise UsageError(f"output folder {out}: cannot be made ({error.strerror})") from None
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
         self.writer = Writer(out, key)
