@@ -227,7 +227,7 @@ class Commands:
             head, tail = (base64.b64decode(stream[part]) for part in ("head", "tail"))
             first, last = self._recorder.redactor.excerpt(head, tail, stream["bytes"])
             name, size, digest = stream["stream"], stream["bytes"], stream["digest"]
-            output = kinds.OutputData(stream=name, bytes=size, digest=digest, head=first, tail=last)
+            output = kinds.OutputData(stream=name, bytes=size, digest=digest, head=first, tail=last, step=command.step)
             self._recorder.emit(kinds.Output, output)
         self._tell(op="output", id=command.id)
 
