@@ -455,7 +455,19 @@ def test_verify_and_replay(place: Place) -> None:
     told = place.proctor("verify", str(run.out))
     assert told.returncode == 1
     assert b"line" in told.stdout
-    assert place.proctor("replay", str(run.out)).returncode == 1
+    done = place.proctor("replay", str(run.out))
+    assert done.returncode == 1
+    number = 1 + next(n for n, line in enumerate(changed.splitlines()) if b'"role":"workspace"' in line)
+    assert f"the record is tampered at line {number}: ".encode() in done.stderr
+    assert f"; reading stopped before line {number}\n".encode() in done.stderr
+    journal.write_bytes(whole)
+    said = (run.out / "verdict.json").read_bytes()
+    (run.out / "verdict.json").write_bytes(said.replace(b'"verdict":"violation"', b'"verdict":"clean"'))
+    done = place.proctor("replay", str(run.out))
+    assert done.returncode == 1
+    assert b"the record is tampered: verdict.json differs from the journal in verdict" in done.stderr
+    (run.out / "verdict.json").write_bytes(said)
+    assert place.proctor("replay", str(run.out)).returncode == 0
 
     for content, statuses in (
         (whole[: len(whole) // 2], {3}),
@@ -469,11 +481,26 @@ def test_verify_and_replay(place: Place) -> None:
         again_done = place.proctor("replay", str(run.out))
         assert again_done.returncode in {1, 2}
         assert len(_lines(again_done.stderr)) <= 2
+
     for folder in (place.folder / "absent", place.workspace, journal):
         for command in ("verify", "replay"):
             done = place.proctor(command, str(folder))
-            assert done.returncode in ({2} if command == "verify" else {1, 2})
+            assert done.returncode == 2
             assert len(_lines(done.stderr)) == 1, done
+
+
+def test_a_folder_that_is_no_record(place: Place) -> None:
+    path = place.workspace / "journal/000000.jsonl"
+    for command in ("verify", "replay"):
+        done = place.proctor(command, str(place.workspace))
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.decode() == f"proctor: not a record: {path}: no journal is there\n"
+    path.parent.mkdir()
+    path.symlink_to("elsewhere")
+    for command in ("verify", "replay"):
+        done = place.proctor(command, str(place.workspace))
+        assert done.returncode == 2
+        assert done.stderr.endswith(b": the journal is a symbolic link, which is not followed\n")
 
 
 def test_doctor_and_ps(place: Place) -> None:
