@@ -359,6 +359,8 @@ def test_an_interrupt_reaches_the_agent(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         run = place.finished(process, out)
     assert (run.status, run.verdict["verdict"]) == (9, "clean")
+    assert [one["action"] for one in run.verdict["responses"]] == ["log"]
+    assert len(run.verdict["reasons"]) == 2
 
 
 def test_an_interrupt_reaches_what_the_agent_waits_for(place: Place) -> None:
@@ -383,7 +385,15 @@ def test_a_second_interrupt_ends_the_episode(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         run = place.finished(process, out)
     assert run.status == 0
-    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [("kill", "interrupted")]
+    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [
+        ("log", "SIGINT was passed on to the agent, as the caller asked"),
+        ("kill", "proctor run was interrupted (Ctrl-C)"),
+    ]
+    told = "Proctor ended the agent before it ended by itself: proctor run was interrupted (Ctrl-C)."
+    assert run.verdict["reasons"][2:] == [told]
+    said = " ".join(run.stderr.decode().split())
+    assert f"agent ended by signal 9. {told}" in said
+    assert f"- Agent: ended by signal 9. {told}" in (run.out / "report.md").read_text().replace("\\", "")
     assert run.verdict["agent_signal"] == signal.SIGKILL
     assert place.proctor("verify", str(out)).returncode == 0
 
@@ -397,6 +407,7 @@ def test_a_request_to_end_gives_a_verdict(place: Place, number: signal.Signals) 
         run = place.finished(process, out)
     assert run.status == 10
     assert run.verdict["agent_signal"] == signal.SIGKILL
+    assert f"by itself: proctor run was asked to end ({number.name})." in run.verdict["reasons"][2]
     assert not alive(f"981{os.getpid()}")
     assert place.proctor("verify", str(out)).returncode == 0
 

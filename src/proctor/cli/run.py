@@ -76,14 +76,14 @@ def _forward_signals(client: Client) -> Callable[[], None]:
         if allowed >= 0:
             client.tell(op="signal", signo=int(signal.SIGINT))
         else:
-            client.tell(op="kill", reason="interrupted")
+            client.tell(op="kill", reason="proctor run was interrupted (Ctrl-C)")
 
     def started() -> None:
         nonlocal allowed
         allowed += 1
 
-    def end(*_: object) -> None:
-        client.tell(op="kill", reason="proctor run was asked to end")
+    def end(number: int, _: object) -> None:
+        client.tell(op="kill", reason=f"proctor run was asked to end ({signal.Signals(number).name})")
 
     for number, action in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) and a shell's background jobs leave it

@@ -60,7 +60,7 @@ def _head(verdict: Verdict, story: Story) -> Iterator[str]:
     why = [prose(reason) for reason in verdict.reasons] + ["", ""]
     yield f"- Verdict: **{verdict.verdict}**. {why[0]}".rstrip()
     yield f"- Score: **{verdict.score_effect}**. {why[1]}".rstrip()
-    yield f"- Agent: {agent(verdict)}"
+    yield f"- Agent: {prose(agent(verdict))}"
     if story.start_mono_ns is not None and story.end_mono_ns is not None:
         yield f"- Duration: {(story.end_mono_ns - story.start_mono_ns) / 1e9:.3f} s"
     yield f"- Tier: {verdict.tier}"
@@ -69,9 +69,12 @@ def _head(verdict: Verdict, story: Story) -> Iterator[str]:
 
 def agent(verdict: Verdict) -> str:
     """Return how the agent ended, in words."""
+    cut = "".join(f". {reason}" for reason in verdict.reasons[2:])
     if verdict.agent_signal is not None:
-        return f"ended by signal {verdict.agent_signal}"
-    return "no exit status known" if verdict.agent_exit is None else f"ended with status {verdict.agent_exit}"
+        return f"ended by signal {verdict.agent_signal}{cut}"
+    return (
+        f"no exit status known{cut}" if verdict.agent_exit is None else f"ended with status {verdict.agent_exit}{cut}"
+    )
 
 
 def _asked(verdict: Verdict, story: Story) -> Iterator[str]:

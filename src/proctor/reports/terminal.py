@@ -54,7 +54,7 @@ def _entries(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "episode", printable(verdict.episode, 100)
     for label, reason in zip(("why", "score"), verdict.reasons, strict=False):
         yield label, printable(reason, 400)
-    yield "agent", agent(verdict)
+    yield "agent", printable(agent(verdict), 400)
     counts = [weight(finding) for finding in verdict.findings]
     weighing = len(counts) - counts.count("nothing")
     yield "findings", f"{len(counts)}, of which {counted(weighing, 'counts', 'count')}" if counts else "none"

@@ -27,7 +27,7 @@ def close(supervisor: Supervisor) -> None:
     """
     recorder, writer = supervisor.recorder, supervisor.writer
     findings = supervisor.engine.findings()
-    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier="B")
+    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier="B", ended=_ended(supervisor))
     status = supervisor.agent_status
     code = status if status is not None and status >= 0 else None
     signo = -status if status is not None and status < 0 else None
@@ -73,6 +73,14 @@ def close(supervisor: Supervisor) -> None:
 
     _write(out / "report.md", markdown(verdict, read(out)).encode("utf-8", "replace"))
     supervisor.tell(op="verdict")
+
+
+def _ended(supervisor: Supervisor) -> str | None:
+    """Why the agent was ended before it ended by itself."""
+    if not supervisor.cut_short:
+        return None
+    kills = (response.reason for _, response in supervisor.recorder.responses if response.action == "kill")
+    return next(kills, "the caller closed the episode")
 
 
 def _write(path: Path, content: bytes) -> None:

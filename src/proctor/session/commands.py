@@ -84,6 +84,8 @@ class Commands:
         self._all: dict[int, Command] = {}
         self.signals_repeat = False
         """This kernel may repeat a call, and its event, that a signal interrupted (before Linux 5.19)."""
+        self.cut_short = False
+        """A command was ended before it ended by itself."""
         loop.register(control.fileno(), self._on_control)
 
     # --- what there is ------------------------------------------------------------------------------------------------
@@ -208,6 +210,7 @@ class Commands:
         """The tree is dead: so is every command that did not end by itself."""
         for command in self._all.values():
             if not command.ended:
+                self.cut_short = True
                 self._ended(command, -signal.SIGKILL)
 
     def _on_report(self, command: Command) -> None:
