@@ -94,6 +94,19 @@ def test_a_bad_policy_is_one_line_and_nothing_runs(place: Place, policy: str, to
     assert not run.out.exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--quiet",)])
+def test_a_policy_that_the_agent_can_write_is_warned_of(place: Place, options: tuple[str, ...]) -> None:
+    inside = place.file("policy.toml", PROTECT)
+    place.file("tests/t.py")
+    out = place.new_out()
+    agent = ["sh", "-c", f"echo > {inside}; echo > tests/t.py"]
+    done = place.proctor("run", "--policy", str(inside), "--out", str(out), *options, "--", *agent)
+    assert done.returncode == 10
+    warned = [line for line in _lines(done.stderr) if "warning" in line]
+    assert len(warned) == (0 if options else 1)
+    assert all(line.startswith(f"proctor: warning: {inside} lies in {place.workspace}, ") for line in warned)
+
+
 def test_commands_that_cannot_run(place: Place) -> None:
     place.file("noise", "\x01 no program", executable=True)
     place.file("plain", "echo")

@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("run: no command; write it after `--`, as in `proctor run -- python agent.py`")
     workspace = _working_folder()
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
+    if arguments.policy is not None and not arguments.quiet:
+        _warn_of_policy(arguments.policy, policy.files.write)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
     spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ)
     client = Client(arguments.supervisor, _narrator(arguments, spec))
@@ -61,6 +63,19 @@ def _working_folder() -> str:
         return str(Path.cwd().resolve(strict=True))
     except OSError as error:
         raise UsageError(f"run: the working folder cannot be used ({error.strerror})") from None
+
+
+def _warn_of_policy(path: str, writes: tuple[str, ...]) -> None:
+    """It was read and is not read again; but who finds it in the workspace may take it for the agent's own."""
+    file = Path(path).resolve()
+    root = next((root for root in writes if file.is_relative_to(root)), None)
+    if root is not None:
+        from proctor.events.text import printable  # as below
+
+        sys.stderr.write(
+            f"proctor: warning: {printable(path)} lies in {printable(root)}, where the agent can read and change it; "
+            "this episode goes by what was read before\n"
+        )
 
 
 def _forward_signals(client: Client) -> Callable[[], None]:
