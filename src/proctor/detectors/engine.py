@@ -230,7 +230,7 @@ class Engine:
             if name is not None:
                 extract = _extractor(name, event)
                 value = extract(event) if extract is not None else None
-                text = "?" if value is None else str(value)
+                text = str(value) if value is not None else "a program not known" if name == "Image" else "?"
                 parts.append(printable(OPERATIONS.get(text, text) if name == "Operation" else text))
         return "".join(parts)
 

@@ -49,6 +49,13 @@ def test_a_hidden_file_that_is_moved_is_named_too() -> None:
     assert found.targets == ("/w/a", "/w/key")
 
 
+def test_an_opener_that_nobody_knows_is_said_in_words() -> None:
+    data = kinds.ReadData(path="/w/key", role="hidden", how="inotify", opener_unknown=True)
+    event = kinds.Read(v=1, episode="e", seq=1, t_mono_ns=0, t_wall_ns=0, sensor="watch", data=data)
+    (found,) = judged(event).values()
+    assert found.summary == "a program not known opened /w/key, which the policy hides; it got a decoy"
+
+
 @pytest.mark.parametrize("op", ["create", "link", "open_write", "rename", "symlink", "truncate"])
 def test_operations_are_in_words(op: str) -> None:
     name = "/w/conftest.py"
