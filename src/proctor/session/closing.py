@@ -75,14 +75,6 @@ def close(supervisor: Supervisor) -> None:
     supervisor.tell(op="verdict")
 
 
-def _ended(supervisor: Supervisor) -> str | None:
-    """Why the agent was ended before it ended by itself."""
-    if not supervisor.cut_short:
-        return None
-    kills = (response.reason for _, response in supervisor.recorder.responses if response.action == "kill")
-    return next(kills, "the caller closed the episode")
-
-
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
@@ -111,3 +103,11 @@ def evidence(directory: Path, verdict: Verdict) -> dict[int, AnyEvent]:
         if event.seq >= last:
             break
     return found
+
+
+def _ended(supervisor: Supervisor) -> str | None:
+    """Why the agent was ended before it ended by itself."""
+    if not supervisor.cut_short:
+        return None
+    kills = (response.reason for _, response in supervisor.recorder.responses if response.action == "kill")
+    return next(kills, "the caller closed the episode")
