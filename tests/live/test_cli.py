@@ -128,6 +128,10 @@ def test_folders_that_cannot_take_a_record(place: Place) -> None:
         assert done.returncode == 2, done.stderr
         (line,) = _lines(done.stderr)
         assert str(out) in line
+    loop = place.folder / "loop"
+    loop.symlink_to(loop)
+    done = place.proctor("run", "--out", str(loop), "--", "touch", "ran")
+    assert (done.returncode, len(_lines(done.stderr))) == (2, 1), done.stderr
     long = place.folder / ("n" * 300)
     done = place.proctor("run", "--out", str(long), "--", "touch", "ran")
     assert (done.returncode, len(_lines(done.stderr))) == (2, 1)

@@ -186,6 +186,8 @@ def test_policies_and_folders_that_cannot_be_used(place: Place, launcher: Launch
     full = place.folder / "full"
     full.mkdir()
     (full / "file").touch()
+    with pytest.raises(UsageError, match=r"output folder .* cannot be used"):
+        Episode(workspace=place.workspace, launcher=launcher, out="a\0b").__enter__()
     with pytest.raises(UsageError, match="not an empty folder"):
         Episode(workspace=place.workspace, launcher=launcher, out=full).__enter__()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from proctor.errors import UsageError
+from proctor.events.text import printable
 from proctor.policy.records import Policy
 from proctor.sandbox.layout import Layout
 
@@ -60,7 +61,11 @@ def output_folder(out: str | None, episode: str, policy: Policy) -> Path:
     """
     if _ID.fullmatch(episode) is None:
         raise UsageError(f"episode id {episode!r}: letters, digits, '.', '_' and '-' are allowed, at most 100")
-    folder = Path(out).resolve() if out is not None else state_folder() / "episodes" / episode
+    try:
+        folder = Path(out).resolve() if out is not None else state_folder() / "episodes" / episode
+    except (OSError, RuntimeError, ValueError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else "a loop of symbolic links, or a NUL in its name"
+        raise UsageError(f"output folder {printable(str(out))}: cannot be used ({reason}); choose another") from None
     for root in policy.files.write:
         if folder == Path(root) or Path(root) in folder.parents:
             what = "output folder" if out is not None else "the default output folder"
