@@ -25,7 +25,7 @@ def test_the_policy_loads(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "policy.toml").write_text(text)
     policy = load(tmp_path / "policy.toml", tmp_path / "work")
-    assert policy.responses.on_violation == "kill"
+    assert policy.responses.on_violation == "log"
     assert policy.authorise[0].scope == "10.9.0.0/24"
 
 

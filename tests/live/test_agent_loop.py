@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -82,3 +84,22 @@ def test_an_agent_works_step_by_step(repository: Path, tmp_path: Path) -> None:
     assert [event["active_step"] for event in written if event["data"]["op"] == "open_write"] == ["call_2"]
     marks = [(event["data"]["op"], event["data"]["id"]) for event in recorded if event["kind"] == "mark"]
     assert marks == [(op, f"call_{turn}") for turn in range(4) for op in ("begin", "end")]
+
+
+def test_the_examples_page_can_be_followed(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not on this machine")
+    page = (EXAMPLE / "agent_loop/README.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = block.replace("8901", str(port)).replace("$CHECKOUT/.venv/bin", str(Path(sys.executable).parent))
+    environ = os.environ | {"TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    done = subprocess.run(
+        ["sh", "-e", "-c", script], cwd=EXAMPLE.parent, capture_output=True, timeout=100, check=False, env=environ
+    )
+    assert b"fixed the even case" in done.stdout, done.stderr.decode()
+    assert b"proctor: clean" in done.stderr
+    (record,) = tmp_path.glob("*/record")
+    report = (record / "report.md").read_text()
+    assert all(f"### Step `call_{turn}`" in report for turn in range(4))

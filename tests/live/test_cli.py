@@ -94,6 +94,19 @@ def test_a_bad_policy_is_one_line_and_nothing_runs(place: Place, policy: str, to
     assert not run.out.exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--quiet",)])
+def test_a_policy_that_the_agent_can_write_is_warned_of(place: Place, options: tuple[str, ...]) -> None:
+    inside = place.file("policy.toml", PROTECT)
+    place.file("tests/t.py")
+    out = place.new_out()
+    agent = ["sh", "-c", f"echo > {inside}; echo > tests/t.py"]
+    done = place.proctor("run", "--policy", str(inside), "--out", str(out), *options, "--", *agent)
+    assert done.returncode == 10
+    warned = [line for line in _lines(done.stderr) if "warning" in line]
+    assert len(warned) == (0 if options else 1)
+    assert all(line.startswith(f"proctor: warning: {inside} lies in {place.workspace}, ") for line in warned)
+
+
 def test_commands_that_cannot_run(place: Place) -> None:
     place.file("noise", "\x01 no program", executable=True)
     place.file("plain", "echo")
@@ -115,6 +128,20 @@ def test_folders_that_cannot_take_a_record(place: Place) -> None:
         assert done.returncode == 2, done.stderr
         (line,) = _lines(done.stderr)
         assert str(out) in line
+    loop = place.folder / "loop"
+    loop.symlink_to(loop)
+    done = place.proctor("run", "--out", str(loop), "--", "touch", "ran")
+    assert (done.returncode, len(_lines(done.stderr))) == (2, 1), done.stderr
+    long = place.folder / ("n" * 300)
+    done = place.proctor("run", "--out", str(long), "--", "touch", "ran")
+    assert (done.returncode, len(_lines(done.stderr))) == (2, 1)
+    assert b"cannot be used (File name too long)" in done.stderr
+    if os.getuid() != 0:  # root may enter any folder
+        closed = place.folder / "closed"
+        closed.mkdir(mode=0o000)
+        done = place.proctor("run", "--out", str(closed / "out"), "--", "touch", "ran")
+        told = f"proctor: output folder {closed / 'out'}: cannot be used (Permission denied); choose another"
+        assert (done.returncode, _lines(done.stderr)) == (2, [told])
     link = place.folder / "link"
     link.symlink_to(place.workspace)
     assert place.proctor("run", "--out", str(link / "out"), "--", "touch", "ran").returncode == 2
@@ -156,6 +183,11 @@ def test_episode_ids(place: Place) -> None:
         assert place.finished(process, out).status == 1
     left = place.run("true", policy='[episode]\nid = "e"\n')
     assert left.status == 0, left.stderr
+    policy = place.policy('[episode]\nid = "twice"\n')
+    assert [place.proctor("run", "--policy", policy, "--", "true").returncode for _ in range(2)] == [0, 2]
+    told = place.proctor("run", "--policy", policy, "--", "true").stderr.decode()
+    assert told.startswith("proctor: episode.id = 'twice': ")
+    assert "choose another id" in told
 
 
 def test_a_long_command_line(place: Place) -> None:
@@ -344,6 +376,8 @@ def test_an_interrupt_reaches_the_agent(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         run = place.finished(process, out)
     assert (run.status, run.verdict["verdict"]) == (9, "clean")
+    assert [one["action"] for one in run.verdict["responses"]] == ["log"]
+    assert len(run.verdict["reasons"]) == 2
 
 
 def test_an_interrupt_reaches_what_the_agent_waits_for(place: Place) -> None:
@@ -368,7 +402,15 @@ def test_a_second_interrupt_ends_the_episode(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         run = place.finished(process, out)
     assert run.status == 0
-    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [("kill", "interrupted")]
+    assert [(one["action"], one["reason"]) for one in run.verdict["responses"]] == [
+        ("log", "SIGINT was passed on to the agent, as the caller asked"),
+        ("kill", "proctor run was interrupted (Ctrl-C)"),
+    ]
+    told = "Proctor ended the agent before it ended by itself: proctor run was interrupted (Ctrl-C)."
+    assert run.verdict["reasons"][2:] == [told]
+    said = " ".join(run.stderr.decode().split())
+    assert f"agent ended by signal 9. {told}" in said
+    assert f"- Agent: ended by signal 9. {told}" in (run.out / "report.md").read_text().replace("\\", "")
     assert run.verdict["agent_signal"] == signal.SIGKILL
     assert place.proctor("verify", str(out)).returncode == 0
 
@@ -382,6 +424,7 @@ def test_a_request_to_end_gives_a_verdict(place: Place, number: signal.Signals) 
         run = place.finished(process, out)
     assert run.status == 10
     assert run.verdict["agent_signal"] == signal.SIGKILL
+    assert f"by itself: proctor run was asked to end ({number.name})." in run.verdict["reasons"][2]
     assert not alive(f"981{os.getpid()}")
     assert place.proctor("verify", str(out)).returncode == 0
 
@@ -440,7 +483,19 @@ def test_verify_and_replay(place: Place) -> None:
     told = place.proctor("verify", str(run.out))
     assert told.returncode == 1
     assert b"line" in told.stdout
-    assert place.proctor("replay", str(run.out)).returncode == 1
+    done = place.proctor("replay", str(run.out))
+    assert done.returncode == 1
+    number = 1 + next(n for n, line in enumerate(changed.splitlines()) if b'"role":"workspace"' in line)
+    assert f"the record is tampered at line {number}: ".encode() in done.stderr
+    assert f"; reading stopped before line {number}\n".encode() in done.stderr
+    journal.write_bytes(whole)
+    said = (run.out / "verdict.json").read_bytes()
+    (run.out / "verdict.json").write_bytes(said.replace(b'"verdict":"violation"', b'"verdict":"clean"'))
+    done = place.proctor("replay", str(run.out))
+    assert done.returncode == 1
+    assert b"the record is tampered: verdict.json differs from the journal in verdict" in done.stderr
+    (run.out / "verdict.json").write_bytes(said)
+    assert place.proctor("replay", str(run.out)).returncode == 0
 
     for content, statuses in (
         (whole[: len(whole) // 2], {3}),
@@ -454,11 +509,26 @@ def test_verify_and_replay(place: Place) -> None:
         again_done = place.proctor("replay", str(run.out))
         assert again_done.returncode in {1, 2}
         assert len(_lines(again_done.stderr)) <= 2
+
     for folder in (place.folder / "absent", place.workspace, journal):
         for command in ("verify", "replay"):
             done = place.proctor(command, str(folder))
-            assert done.returncode in ({2} if command == "verify" else {1, 2})
+            assert done.returncode == 2
             assert len(_lines(done.stderr)) == 1, done
+
+
+def test_a_folder_that_is_no_record(place: Place) -> None:
+    path = place.workspace / "journal/000000.jsonl"
+    for command in ("verify", "replay"):
+        done = place.proctor(command, str(place.workspace))
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.decode() == f"proctor: not a record: {path}: no journal is there\n"
+    path.parent.mkdir()
+    path.symlink_to("elsewhere")
+    for command in ("verify", "replay"):
+        done = place.proctor(command, str(place.workspace))
+        assert done.returncode == 2
+        assert done.stderr.endswith(b": the journal is a symbolic link, which is not followed\n")
 
 
 def test_doctor_and_ps(place: Place) -> None:

@@ -160,6 +160,17 @@ def test_a_command_that_is_not_there_spoils_nothing(place: Place, launcher: Laun
             episode.run(["./noise"])
         with pytest.raises(UsageError, match="empty"):
             episode.run([])
+        for argv in ("true", b"true", [b"true"]):
+            with pytest.raises(UsageError, match="a list of strings"):
+                episode.run(argv)  # type: ignore[arg-type]
+        for stdin in (4095, "abc", object()):
+            with pytest.raises(UsageError, match="allowed are bytes, a descriptor or an open file"):
+                episode.run(["cat"], stdin=stdin)  # type: ignore[arg-type]
+        for step in ("", "a\nb", "x" * 201, 1):
+            with pytest.raises(UsageError, match="printable characters"):
+                episode.run(["true"], step=step)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"could not be started: /no/such/folder: No such file or directory$"):
+            episode.run(["true"], cwd="/no/such/folder")
         for number in range(5):
             done = episode.run(["sh", "-c", f"sleep 0.02; echo {number}; exit {number}"])
             assert (done.returncode, done.stdout) == (number, b"%d\n" % number)
@@ -175,6 +186,8 @@ def test_policies_and_folders_that_cannot_be_used(place: Place, launcher: Launch
     full = place.folder / "full"
     full.mkdir()
     (full / "file").touch()
+    with pytest.raises(UsageError, match=r"output folder .* cannot be used"):
+        Episode(workspace=place.workspace, launcher=launcher, out="a\0b").__enter__()
     with pytest.raises(UsageError, match="not an empty folder"):
         Episode(workspace=place.workspace, launcher=launcher, out=full).__enter__()
 
@@ -186,12 +199,14 @@ def test_streams(place: Place, launcher: Launcher) -> None:
         with (place.workspace / "data").open("rb") as file:
             assert episode.run(["cat"], stdin=file).stdout == data
         assert episode.run(["cat"]).stdout == b""
+        assert episode.run(["cat"], stdin=data).stdout == data
+        assert episode.run(["cat"], stdin=b"").stdout == b""
         cut = episode.run(["sh", "-c", "cat data; cat data >&2"], max_output=1000)
         assert (cut.stdout, cut.stderr) == (data[:1000], data[:1000])
         (place.workspace / "sub").mkdir()
         assert episode.run(["pwd"], cwd=place.workspace / "sub").stdout.decode() == f"{place.workspace / 'sub'}\n"
     sizes = [e["data"]["bytes"] for e in _record(episode) if e["kind"] == "output" and e["data"]["stream"] == "stdout"]
-    assert sizes == [len(data), 0, len(data), len(f"{place.workspace / 'sub'}\n")]
+    assert sizes == [len(data), 0, len(data), 0, len(data), len(f"{place.workspace / 'sub'}\n")]
 
 
 def test_nothing_of_the_output_is_lost_while_something_holds_the_streams(place: Place, launcher: Launcher) -> None:

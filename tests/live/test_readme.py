@@ -15,8 +15,6 @@ import pytest
 from tests.docs.test_readme import blocks
 from tests.live.place import PROCTOR, SECONDS, Place, events
 
-POLICY = '[files]\nprotect = ["tests/"]\n'
-
 
 def same(text: str, workspace: str) -> str:
     """The text without what differs from run to run: places, ids, numbers, temporary names, line breaks."""
@@ -46,9 +44,11 @@ def test_the_command_prints_what_is_shown(short: Path) -> None:
     first, *shown = block.splitlines()
     place = Place(short)
     place.file("tests/test_a.py", "assert 1 + 1 == 2\n")
-    place.policy(POLICY)
+    place.file("solutions/answer.txt", "2\n")
+    (policy,) = blocks("toml")
+    place.policy(policy)
     argv = shlex.split(first.removeprefix("$ "))
-    assert argv[:4] == [".venv/bin/proctor", "run", "--policy", "policy.toml"]
+    assert argv[:4] == ["proctor", "run", "--policy", "../policy.toml"]
     done = subprocess.run(
         [PROCTOR, "run", "--policy", "../policy.toml", *argv[4:]],
         cwd=place.workspace,

@@ -294,3 +294,26 @@ def test_the_hosts_own_opens_are_not_the_agents(lab: Place) -> None:
     (read,) = ran.of(kinds.Read)
     assert (read.data.opener_unknown, read.pid) == (True, None)
     assert ran.verdict.verdict == "clean"
+
+
+NESTED = """
+[files]
+write = ["."]
+protect = ["tests", "tests/unit"]
+hide = ["tests/test_a.py", "tests/hidden", "tests/hidden/deep"]
+"""
+
+
+@pytest.mark.parametrize("opened", ["", "tests/test_a.py", "tests/hidden/deep/key", "tests/unit/test_b.py"])
+def test_what_is_hidden_inside_what_is_protected(lab: Place, opened: str) -> None:
+    """Each file is watched once, by the role that wins; the supervisor's own opens are nobody's."""
+    for name in ("tests/test_a.py", "tests/unit/test_b.py", "tests/hidden/x", "tests/hidden/deep/key"):
+        (lab.workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (lab.workspace / name).write_text("x")
+    ran = lab.run(
+        "[open(name).read() for name in sys.argv[1:] if name]; time.sleep(0.1); say(0)", opened, policy=NESTED
+    )
+    role = "protected" if "unit" in opened else "hidden"
+    seen = [(event.data.path, event.data.role, event.data.how) for event in ran.of(kinds.Read)]
+    assert seen == ([(str(lab.workspace / opened), role, "lease")] if opened else [])
+    assert ran.verdict.verdict == ("violation" if opened and role == "hidden" else "clean")

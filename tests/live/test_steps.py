@@ -203,9 +203,18 @@ def test_the_program_says_what_is_wrong(place: Place) -> None:
     agent = f"{MARK}; {MARK} begin; {MARK} begin ''; {MARK} shell 3 4; {MARK} begin 'a b'; echo $?"
     run = place.run("sh", "-c", agent, options=["--quiet"])
     assert run.stdout == b"0\n"
-    assert run.stderr.count(b"usage: proctor mark") == 3
+    assert run.stderr.count(b"proctor: mark: allowed is begin ID, end ID or shell\n") == 3
     assert b"Traceback" not in run.stderr
     assert [e["data"]["id"] for e in run.of("mark") if e["data"]["op"] == "begin"] == ["a b"]
+
+
+def test_a_mark_that_changes_nothing_is_recorded_as_none(place: Place) -> None:
+    agent = f"{MARK} end a; echo $?; {MARK} begin a; echo $?; {MARK} begin a; echo $?; {MARK} end a; echo $?"
+    run = place.run("sh", "-c", agent, options=["--quiet"])
+    assert run.stdout.split() == [b"2", b"0", b"2", b"0"]
+    assert run.stderr == b"proctor: mark: no such step is open\nproctor: mark: the step is open already\n"
+    marks = [(e["data"]["op"], e["data"]["id"]) for e in run.of("mark")]
+    assert marks == [("invalid", "end a"), ("begin", "a"), ("invalid", "begin a"), ("end", "a")]
 
 
 def test_more_steps_than_may_be_open(place: Place) -> None:

@@ -79,7 +79,7 @@ def _parser() -> _Parser:
     ps = add("ps", "control", "list the episodes that are running")
     ps.set_defaults(action="ps", episode=None)
     for name, text in (
-        ("thaw", "let a frozen episode go on; the call it was frozen for is refused"),
+        ("thaw", "let a frozen episode go on; the call it was frozen for is refused, an open of a decoy goes on"),
         ("kill", "end a running episode; it is judged"),
     ):
         sub = add(name, "control", text)

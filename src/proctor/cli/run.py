@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("run: no command; write it after `--`, as in `proctor run -- python agent.py`")
     workspace = _working_folder()
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
+    if arguments.policy is not None and not arguments.quiet:
+        _warn_of_policy(arguments.policy, policy.files.write)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
     spec = prepare(
         policy,
@@ -71,6 +73,19 @@ def _working_folder() -> str:
         raise UsageError(f"run: the working folder cannot be used ({error.strerror})") from None
 
 
+def _warn_of_policy(path: str, writes: tuple[str, ...]) -> None:
+    """It was read and is not read again; but who finds it in the workspace may take it for the agent's own."""
+    file = Path(path).resolve()
+    root = next((root for root in writes if file.is_relative_to(root)), None)
+    if root is not None:
+        from proctor.events.text import printable  # as below
+
+        sys.stderr.write(
+            f"proctor: warning: {printable(path)} lies in {printable(root)}, where the agent can read and change it; "
+            "this episode goes by what was read before\n"
+        )
+
+
 def _forward_signals(client: Client) -> Callable[[], None]:
     """Ctrl-C goes to the agent, a second one ends the episode; SIGTERM ends it, and it is judged.
 
@@ -84,14 +99,14 @@ def _forward_signals(client: Client) -> Callable[[], None]:
         if allowed >= 0:
             client.tell(op="signal", signo=int(signal.SIGINT))
         else:
-            client.tell(op="kill", reason="interrupted")
+            client.tell(op="kill", reason="proctor run was interrupted (Ctrl-C)")
 
     def started() -> None:
         nonlocal allowed
         allowed += 1
 
-    def end(*_: object) -> None:
-        client.tell(op="kill", reason="proctor run was asked to end")
+    def end(number: int, _: object) -> None:
+        client.tell(op="kill", reason=f"proctor run was asked to end ({signal.Signals(number).name})")
 
     for number, action in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) and a shell's background jobs leave it

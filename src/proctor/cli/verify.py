@@ -16,6 +16,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Check a record and say what is wrong with it."""
     trusted = load_trusted(arguments.trusted_key) if arguments.trusted_key is not None else None
     found = verify(Path(arguments.dir), trusted)
-    stream = sys.stderr if found.status == "not_a_record" else sys.stdout
-    stream.write(found.summary + "\n")
+    if found.status == "not_a_record":
+        sys.stderr.write(f"proctor: {found.summary}\n")
+    else:
+        sys.stdout.write(found.summary + "\n")
     return found.exit_status

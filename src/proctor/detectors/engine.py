@@ -13,6 +13,7 @@ from proctor.detectors.matching import Facts, Test, predicate
 from proctor.detectors.narrowing import KEYS, Key, gate, narrow
 from proctor.detectors.rules import Node, Or, Rule, RuleSet
 from proctor.detectors.window import Window
+from proctor.detectors.words import OPERATIONS
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
 from proctor.findings import Authority, Finding, Grade, Outcome
@@ -148,17 +149,18 @@ class Engine:
 
     def _hit(self, rule: Rule, group: tuple[Value, ...], event: Event) -> _Hit:
         # A correlation spans its window's events, whatever their steps; any other rule makes one finding a step.
-        key = (rule.name, *group) if rule.correlation is not None else (rule.name, event.step)
+        step = _step(event)
+        key = (rule.name, *group) if rule.correlation is not None else (rule.name, step)
         hit = self._hits.get(key)
         if hit is None:
-            hit = _Hit(rule, event.seq, event.step, _grade(event), self._summary(rule, event))
+            hit = _Hit(rule, event.seq, step, _grade(event), self._summary(rule, event))
             self._hits[key] = hit
         self._add(hit, event)
         return hit
 
     def _add(self, hit: _Hit, event: Event) -> None:
         hit.count += 1
-        hit.steps.add(event.step)
+        hit.steps.add(_step(event))
         if len(hit.events) < MAX_EVENTS:
             hit.events.append(event.seq)
         for name in hit.rule.targets:
@@ -185,6 +187,8 @@ class Engine:
     def _result(self, event: Event) -> list[Finding]:
         data = event.data  # type: ignore[attr-defined]
         hits = self._awaited.pop(data.ref, [])
+        if isinstance(event, ExecResult):  # that a program was started is not that it did what its arguments name
+            return []
         for hit in hits:
             hit.succeeded += data.outcome == "succeeded"
             hit.unknown += data.outcome == "unknown"
@@ -226,7 +230,8 @@ class Engine:
             if name is not None:
                 extract = _extractor(name, event)
                 value = extract(event) if extract is not None else None
-                parts.append("?" if value is None else printable(str(value)))
+                text = str(value) if value is not None else "a program not known" if name == "Image" else "?"
+                parts.append(printable(OPERATIONS.get(text, text) if name == "Operation" else text))
         return "".join(parts)
 
     # --- correlations -------------------------------------------------------------------------------------------------
@@ -272,6 +277,14 @@ def _target(name: str, event: Event) -> str | None:
     if port is None:
         return str(value)
     return f"[{value}]:{port}" if ":" in str(value) else f"{value}:{port}"
+
+
+def _step(event: Event) -> str | None:
+    """The step that an event belongs to: of what outlived the agent the one step that all of it came from."""
+    if isinstance(event, Leftover):
+        steps = {process.origin_step for process in event.data.processes}
+        return steps.pop() if len(steps) == 1 else None
+    return event.step
 
 
 def _grade(event: Event) -> Grade:

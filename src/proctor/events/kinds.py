@@ -354,13 +354,17 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
 
 
 class OutputData(_Data, frozen=True, kw_only=True):
-    """One standard stream of one command, complete: digest over all bytes, excerpts of at most 4,096 bytes each."""
+    """One standard stream of one command, complete: digest over all bytes, excerpts of at most 4,096 bytes each.
+
+    ``step`` is the command's, where the harness named one; the stream may end long after the step.
+    """
 
     stream: Literal["stdin", "stdout", "stderr"]
     bytes: int
     digest: str
     head: str = ""
     tail: str = ""
+    step: str | None = None
 
 
 class Output(Event, frozen=True, kw_only=True, tag="output"):

@@ -23,6 +23,7 @@ from proctor.errors import UsageError
 __all__ = ["SigningKey", "default_folder", "fingerprint", "load_or_make", "load_trusted", "signature_is_good"]
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_HEX_FINGERPRINT = re.compile(r"[0-9a-fA-F]{32}")
 _FILE_LIMIT = 16 * 1024
 
 
@@ -150,6 +151,11 @@ def load_trusted(path_or_hex: str) -> bytes:
     """
     if _HEX_KEY.fullmatch(path_or_hex):
         return bytes.fromhex(path_or_hex)
+    if _HEX_FINGERPRINT.fullmatch(path_or_hex) and not os.path.exists(path_or_hex):
+        raise UsageError(
+            f"{path_or_hex}: this has the form of a fingerprint; give the key, signing.pub, or leave --trusted-key out "
+            "and compare the fingerprint that is shown"
+        )
     allowed = "allowed are 64 hex digits, a file holding them, or an Ed25519 public key in PEM"
     try:
         with open(path_or_hex, "rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -44,8 +45,12 @@ def open_journal(directory: Path) -> BinaryIO:
     try:
         return open_regular(path)
     except OSError as error:
-        reason = "no journal is there" if isinstance(error, FileNotFoundError | NotADirectoryError) else error.strerror
-        raise RecordError(f"{path}: not a record: {reason}") from None
+        reason = error.strerror
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            reason = "no journal is there"
+        elif error.errno == errno.ELOOP:
+            reason = "the journal is a symbolic link, which is not followed"
+        raise RecordError(f"not a record: {path}: {reason}") from None
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -99,7 +99,7 @@ def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
     try:
         file = open_journal(directory)
     except RecordError as error:
-        return Verification(status="not_a_record", fault="format", reason=str(error))
+        return Verification(status="not_a_record", fault="format", reason=str(error).removeprefix("not a record: "))
     audit = _Audit()
     with file:
         damage = None

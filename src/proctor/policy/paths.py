@@ -26,8 +26,10 @@ def resolve(text: str, workspace: str, *, folder: bool = False) -> str:
     Raises:
         ValueError: it does not exist, is not a file or folder, or the sandbox cannot show it.
     """
-    if not text or "\0" in text:
+    if not text:
         raise ValueError("an empty path; allowed is a path relative to the workspace, or an absolute one")
+    if "\0" in text:
+        raise ValueError("a path with a NUL in it, which no file has; allowed is a path without")
     asked = os.path.join(workspace, os.path.expanduser(text) if text == "~" or text.startswith("~/") else text)
     path = "/" + os.path.realpath(asked).lstrip("/")
     try:

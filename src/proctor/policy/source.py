@@ -20,6 +20,7 @@ _Value = TypeVar("_Value", str, list[Any], dict[str, Any])
 _Choice = TypeVar("_Choice", bound=str)
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)\Z")
+_TUPLE = re.compile(r"\('[^']*'(?:, '[^']*')*,?\)")
 _KINDS = {
     bool: "a boolean",
     int: "a whole number",
@@ -37,7 +38,14 @@ def _kind(value: object) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 256:  # str() refuses a number of thousands of digits
         return "a very large number"
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML writes it
     return f"'{printable(value, 80)}'" if isinstance(value, str) else printable(str(value), 80)
+
+
+def _in_toml(message: str) -> str:
+    """A message of tomllib's without Python's notation: a table's name is a tuple there."""
+    return _TUPLE.sub(lambda found: ".".join(re.findall(r"'([^']*)'", found[0])), message)
 
 
 class Source:
@@ -62,7 +70,7 @@ class Source:
         except ValueError as error:  # TOMLDecodeError is one; so is Python's own for a number of too many digits
             message = str(error)
             place = _PLACE.search(message)
-            problem = f"not TOML: {printable(message[: place.start()] if place else message)}"
+            problem = f"not TOML: {printable(_in_toml(message[: place.start()] if place else message))}"
             if place is None:
                 raise PolicyError(problem, file=self.name) from None
             line = int(place[1]) if place[1] else text.rstrip("\n").count("\n") + 1

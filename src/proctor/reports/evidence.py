@@ -7,9 +7,9 @@ from collections.abc import Callable
 from proctor.events import kinds
 from proctor.events.text import printable
 
-__all__ = ["describe", "line", "offset"]
+__all__ = ["OPERATIONS", "counted", "describe", "line", "offset"]
 
-_OPS = {
+OPERATIONS = {
     "open_write": "open for writing", "create": "create", "mkdir": "make the folder", "mknod": "make the node",
     "link": "link", "symlink": "make the symbolic link", "rename": "rename", "unlink": "remove",
     "rmdir": "remove the folder", "truncate": "truncate", "chmod": "change the mode of", "chown": "change the owner of",
@@ -42,6 +42,11 @@ def line(event: kinds.AnyEvent, start_mono_ns: int | None) -> str:
     return "  ".join(part for part in (f"#{event.seq}", offset(event, start_mono_ns), process, describe(event)) if part)
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def _q(text: str | None, limit: int = 90) -> str:
     return "an unknown path" if text is None else f"'{printable(text, limit)}'"
 
@@ -62,7 +67,7 @@ def _exit(event: kinds.Exit) -> str:
 
 def _file(event: kinds.File) -> str:
     data = event.data
-    text = f"asked to {_OPS.get(data.op, data.op)} {_q(data.object or data.path, 70)}{_role(data.role)}"
+    text = f"asked to {OPERATIONS.get(data.op, data.op)} {_q(data.object or data.path, 70)}{_role(data.role)}"
     if data.target is not None or data.target_object is not None:
         text += f" as {_q(data.target_object or data.target, 70)}{_role(data.target_role)}"
     return text + _ENDS[data.outcome]
@@ -96,7 +101,8 @@ def _read(event: kinds.Read) -> str:
     data = event.data
     who = "someone unknown opened" if data.opener_unknown else "opened"
     times = f", {data.count} times" if data.count > 1 else ""
-    return f"{who} {_q(data.path, 110)} ({data.role}; seen by {data.how}{times})"
+    what = f"{data.role}, so a decoy" if data.role in ("hidden", "credential") else data.role
+    return f"{who} {_q(data.path, 110)} ({what}; seen by {data.how}{times})"
 
 
 def _flow(event: kinds.Flow) -> str:
@@ -126,7 +132,8 @@ def _step(event: kinds.Step) -> str:
 def _usage(event: kinds.Usage) -> str:
     data = event.data
     return (
-        f"{data.cpu_ns / 1e9:.3f} s of CPU, {data.rss_bytes} bytes resident, {data.processes} processes ({data.source})"
+        f"{data.cpu_ns / 1e9:.3f} s of CPU, {data.rss_bytes} bytes resident, "
+        f"{counted(data.processes, 'process', 'processes')} ({data.source})"
     )
 
 
@@ -156,13 +163,15 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Open: lambda e: f"episode {_q(e.episode)} begins in {_q(e.data.workspace)}",
     kinds.Capabilities: lambda e: f"tier {e.data.tier}",
     kinds.Step: _step,
-    kinds.Output: lambda e: f"{e.data.bytes} bytes on {e.data.stream}",
+    kinds.Output: lambda e: f"{counted(e.data.bytes, 'byte', 'bytes')} on {e.data.stream}",
     kinds.Result: _result,
     kinds.Heartbeat: lambda e: f"{e.data.received} received, {e.data.recorded} recorded",
     kinds.Gap: lambda e: f"gap of {_q(e.data.of, 40)}: {printable(e.data.what, 120)}",
     kinds.Response: _response,
-    kinds.Leftover: lambda e: f"{len(e.data.processes)} processes outlived the agent",
-    kinds.Close: lambda e: f"closed: {e.data.verdict}, score {e.data.score_effect}, {e.data.findings} findings",
+    kinds.Leftover: lambda e: f"{counted(len(e.data.processes), 'process', 'processes')} outlived the agent",
+    kinds.Close: lambda e: (
+        f"closed: {e.data.verdict}, score {e.data.score_effect}, {counted(e.data.findings, 'finding', 'findings')}"
+    ),
     kinds.Checkpoint: lambda _: "checkpoint signed",
 }
 """A test holds it to every kind."""

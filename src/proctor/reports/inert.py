@@ -9,7 +9,8 @@ from proctor.events.text import printable
 __all__ = ["block", "code", "prose"]
 
 _TICKS = re.compile(r"`+")
-_MEANING = re.compile(r"([\\`*_\[\]<>&#!|~$@:])")
+# A colon makes a link of what follows (http://…) or begins an emoji's name; before a space or the end it does neither.
+_MEANING = re.compile(r"([\\`*_\[\]<>&#!|~$@]|:(?![ \n]|$))")
 
 
 def _fence(text: str, least: int) -> str:

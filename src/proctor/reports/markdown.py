@@ -7,8 +7,9 @@ from typing import Any
 
 from proctor.events import kinds
 from proctor.findings import Finding
+from proctor.journal.keys import fingerprint
 from proctor.policy.taxonomy import MEANING
-from proctor.reports.evidence import describe, line, offset
+from proctor.reports.evidence import OPERATIONS, counted, describe, line, offset
 from proctor.reports.inert import block, code, prose
 from proctor.reports.sentences import by_weight, sentence
 from proctor.reports.story import StepStory, Story, gather
@@ -59,7 +60,7 @@ def _head(verdict: Verdict, story: Story) -> Iterator[str]:
     why = [prose(reason) for reason in verdict.reasons] + ["", ""]
     yield f"- Verdict: **{verdict.verdict}**. {why[0]}".rstrip()
     yield f"- Score: **{verdict.score_effect}**. {why[1]}".rstrip()
-    yield f"- Agent: {agent(verdict)}"
+    yield f"- Agent: {prose(agent(verdict))}"
     if story.start_mono_ns is not None and story.end_mono_ns is not None:
         yield f"- Duration: {(story.end_mono_ns - story.start_mono_ns) / 1e9:.3f} s"
     yield f"- Tier: {verdict.tier}"
@@ -68,9 +69,12 @@ def _head(verdict: Verdict, story: Story) -> Iterator[str]:
 
 def agent(verdict: Verdict) -> str:
     """Return how the agent ended, in words."""
+    cut = "".join(f". {reason}" for reason in verdict.reasons[2:])
     if verdict.agent_signal is not None:
-        return f"ended by signal {verdict.agent_signal}"
-    return "no exit status known" if verdict.agent_exit is None else f"ended with status {verdict.agent_exit}"
+        return f"ended by signal {verdict.agent_signal}{cut}"
+    return (
+        f"no exit status known{cut}" if verdict.agent_exit is None else f"ended with status {verdict.agent_exit}{cut}"
+    )
 
 
 def _asked(verdict: Verdict, story: Story) -> Iterator[str]:
@@ -130,13 +134,17 @@ def _findings(verdict: Verdict, story: Story) -> Iterator[str]:
 def _finding(number: int, finding: Finding, story: Story) -> Iterator[str]:
     yield f"### {number}. {code(finding.category, 80)}"
     yield ""
-    yield sentence(finding, code)
+    seen = [story.evidence[seq] for seq in finding.events[:EVIDENCE] if seq in story.evidence]
+    yield sentence(finding, code, seen)
     yield ""
     weighs = weight(finding)
     yield f"- rule {code(finding.rule, 80)}, level {finding.level}, grade {finding.grade}, outcome {finding.outcome}"
     yield f"- {finding.authorisation}; counts as {weighs}" + (
         f"; step {code(finding.step, 80)}" if finding.step else ""
     )
+    open_steps = sorted({step for event in seen for step in event.candidates})[:EVIDENCE]
+    if finding.step is None and open_steps:
+        yield f"- steps open at the time: {', '.join(code(step, 80) for step in open_steps)}; which one is not known"
     if finding.authority is not None:
         authority = finding.authority
         yield f"- authorised in {code(authority.scope)}, because {code(authority.reason)}, by {code(authority.by, 100)}"
@@ -172,12 +180,49 @@ def _step(name: str | None, step: StepStory, story: Story) -> Iterator[str]:
     for command in step.commands:
         event = command.event
         told = f"#{event.seq}  {offset(event, story.start_mono_ns)}  {describe(event)}"
-        yield f"- {code(told)} {command.outcome}"
-    if step.executions > len(step.commands):
-        yield f"- and {step.executions - len(step.commands)} more executions"
-    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(step.counts.items()))
-    yield f"- events: {counted or 'none'}"
+        yield f"- {code(told)}{_STARTS[command.outcome]}"
+    more = step.executions - len(step.commands) - step.lookups - step.marks
+    if more > 0:
+        yield f"- and {counted(more, 'more execution', 'more executions')}"
+    if step.lookups:
+        yield f"- and {counted(step.lookups, 'look-up', 'look-ups')} along PATH that found no program"
+    yield from _changes(step)
+    if step.refused:
+        calls = ", ".join(f"{code(call, 40)} {count}" for call, count in step.refused.most_common(ENTRIES))
+        yield f"- calls refused, and how often: {calls}"
+    for output in step.outputs:
+        yield f"- {_output(output)}"
+    kinds_of = ", ".join(f"{count} {kind}" for kind, count in sorted(step.counts.items()))
+    yield f"- events: {kinds_of or 'none'}"
     yield ""
+
+
+_STARTS = {
+    "succeeded": ": started",
+    "failed": ": not started",
+    "blocked": ": refused",
+    "unknown": ": whether it started is not known",
+    "attempted": ": whether it started was not seen",
+}
+"""What an exec's outcome says: that the program was started, and nothing of what it then did."""
+
+
+def _changes(step: StepStory) -> Iterator[str]:
+    for (op, path, refused), count in step.changes.items():
+        end = (f", {count} times" if count > 1 else "") + (": refused" if refused else "")
+        yield f"- asked to {OPERATIONS.get(op) or code(op, 40)} {code(path, 200)}{end}"
+    if (more := step.changed - sum(step.changes.values())) > 0:
+        yield f"- and {counted(more, 'more call', 'more calls')} that would change files"
+
+
+def _output(event: kinds.Output) -> str:
+    data = event.data
+    size = f"{counted(data.bytes, 'byte', 'bytes')} on {data.stream}"
+    return f"{size}: {code(data.head, _SHOWN)}" if data.head.strip() else size
+
+
+_SHOWN = 200
+"""Characters shown of what a stream held."""
 
 
 def _leftover(verdict: Verdict) -> Iterator[str]:
@@ -235,9 +280,21 @@ def _check(verdict: Verdict, story: Story) -> Iterator[str]:
     yield "proctor replay ."
     yield "```"
     yield ""
-    yield f"- {verdict.journal.events} events, head {code(verdict.journal.head, 80)}, {story.checkpoints} checkpoints"
+    size = counted(verdict.journal.events, "event", "events")
+    checkpoints = counted(story.checkpoints, "checkpoint", "checkpoints")
+    yield f"- {size}, head {code(verdict.journal.head, 80)}, {checkpoints}"
     if story.opened is not None:
         key = story.opened.data.key
-        yield f"- signed by {code(key, 80)}, a key that travels with the record: compare it with one you trust"
+        shown = _fingerprint(key)
+        yield f"- signed by {code(key, 80)}{shown}, a key that travels with the record: compare it with one you trust"
     yield f"- Proctor {code(verdict.proctor.version, 40)}, rules {code(verdict.proctor.rules_digest, 80)}"
     yield "- times are seconds since the first event"
+    yield "- what a process asked for was read before its call went on, and another thread could have changed it since;"
+    yield "  the record calls such events `racy`"
+
+
+def _fingerprint(key: str) -> str:
+    try:
+        return f" (fingerprint {fingerprint(bytes.fromhex(key))})"
+    except ValueError:
+        return ""

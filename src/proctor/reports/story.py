@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 
 from proctor.events import kinds
 
-__all__ = ["COMMANDS", "STEPS", "Command", "StepStory", "Story", "gather"]
+__all__ = ["CHANGES", "COMMANDS", "STEPS", "Command", "StepStory", "Story", "gather"]
 
 STEPS = 100
 COMMANDS = 20
-"""Steps told, and commands told of each; the others are counted."""
+CHANGES = 20
+"""Steps told; commands told of each, and changes of files; the others are counted."""
+_CALLS = 100
+"""Different refused calls of a step that are counted by name; there are not so many, but a name is foreign text."""
+_STREAMS = 6
+"""Streams of a step whose beginning is kept; a harness runs one command a step."""
+_MARK_PROGRAM = "/run/proctor/bin/proctor"
+"""``proctor mark`` in every sandbox."""
 
 _ACTS = ("kernel", "gateway", "watch")
 """Sensors that tell what processes did."""
@@ -28,12 +35,23 @@ class Command:
 
 @dataclass(slots=True)
 class StepStory:
-    """What was recorded of one step."""
+    """What was recorded of one step.
 
-    begin: kinds.Step | None = None
-    end: kinds.Step | None = None
+    ``executions`` counts all that were asked for, with the ``lookups`` along PATH that found nothing and the ``marks``
+    that were set, which are not among the ``commands``. ``changes`` are operations on paths with how often, refused or
+    not; ``changed`` counts them all. ``refused`` are calls by name.
+    """
+
+    begin: kinds.Step | kinds.Mark | None = None
+    end: kinds.Step | kinds.Mark | None = None
     commands: list[Command] = field(default_factory=list)
     executions: int = 0
+    lookups: int = 0
+    marks: int = 0
+    changes: dict[tuple[str, str, bool], int] = field(default_factory=dict)
+    changed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    outputs: list[kinds.Output] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -53,7 +71,7 @@ class Story:
 def gather(events: Iterable[kinds.AnyEvent], wanted: Collection[int]) -> Story:
     """Return the story of ``events``, read once, with those numbered in ``wanted`` kept whole."""
     story = Story()
-    pending: dict[int, Command] = {}
+    pending: dict[int, tuple[StepStory, Command]] = {}
     untold: set[str] = set()
     for event in events:
         if story.start_mono_ns is None:
@@ -61,14 +79,18 @@ def gather(events: Iterable[kinds.AnyEvent], wanted: Collection[int]) -> Story:
         story.end_mono_ns = event.t_mono_ns
         if event.seq in wanted:
             story.evidence[event.seq] = event
-        if isinstance(event, kinds.ExecResult) and (command := pending.pop(event.data.ref, None)) is not None:
-            command.outcome = event.data.outcome
-        if event.sensor == "session":
+        if isinstance(event, kinds.ExecResult) and (told := pending.pop(event.data.ref, None)) is not None:
+            _ended(*told, event.data.outcome, wanted)
+        if event.sensor == "session" or isinstance(event, kinds.Mark):
             _bounds(story, event, untold)
         elif event.sensor in _ACTS and (step := _step(story, untold, event.step)) is not None:
             step.counts[str(event.__struct_config__.tag)] += 1
             if isinstance(event, kinds.Exec):
-                _command(step, event, pending)
+                _command(step, event, pending, wanted)
+            elif isinstance(event, kinds.File):
+                _change(step, event)
+            elif isinstance(event, kinds.Refused) and (event.data.call in step.refused or len(step.refused) < _CALLS):
+                step.refused[event.data.call] += 1
     story.steps_untold = len(untold)
     return story
 
@@ -84,6 +106,15 @@ def _bounds(story: Story, event: kinds.AnyEvent, untold: set[str]) -> None:
                 step.begin = event
             else:
                 step.end = event
+        case kinds.Mark(data=data) if data.op in {"begin", "end"}:
+            if (step := _step(story, untold, data.id)) is not None:
+                if data.op == "begin":
+                    step.begin = step.begin or event
+                elif not isinstance(step.end, kinds.Step):
+                    step.end = event
+        case kinds.Output(data=data) if (step := _step(story, untold, data.step)) is not None:
+            if len(step.outputs) < _STREAMS and data.bytes:
+                step.outputs.append(event)
         case _:
             pass
 
@@ -99,9 +130,39 @@ def _step(story: Story, untold: set[str], name: str | None) -> StepStory | None:
     return found
 
 
-def _command(step: StepStory, event: kinds.Exec, pending: dict[int, Command]) -> None:
+def _command(
+    step: StepStory, event: kinds.Exec, pending: dict[int, tuple[StepStory, Command]], wanted: Collection[int]
+) -> None:
     step.executions += 1
-    if len(step.commands) < COMMANDS:
+    cited = event.seq in wanted
+    if not cited and _marks(event.data):  # its marks are told as such
+        step.marks += 1
+    elif cited or len(step.commands) < COMMANDS:
         command = Command(event)
         step.commands.append(command)
-        pending[event.seq] = command
+        pending[event.seq] = step, command
+
+
+def _marks(data: kinds.ExecData) -> bool:
+    """Whether it is ``proctor mark``, by its own path or by the system's Python that its ``#!`` line leads to."""
+    python = (data.image or data.path).startswith("/usr/bin/python3")
+    return data.path == _MARK_PROGRAM or (python and data.argv[1:2] == (_MARK_PROGRAM,))
+
+
+def _ended(step: StepStory, command: Command, outcome: str, wanted: Collection[int]) -> None:
+    """Say what became of an execution; one that only looked for a program along PATH makes room for another."""
+    command.outcome = outcome
+    data = command.event.data
+    name = data.argv[0] if data.argv else ""
+    looked_for = bool(name) and "/" not in name and data.path.endswith(f"/{name}")
+    if outcome == "failed" and looked_for and command.event.seq not in wanted:
+        step.commands.remove(command)
+        step.lookups += 1
+
+
+def _change(step: StepStory, event: kinds.File) -> None:
+    data = event.data
+    key = data.op, data.target_object or data.target or data.object or data.path, data.outcome == "blocked"
+    step.changed += 1
+    if key in step.changes or len(step.changes) < CHANGES:
+        step.changes[key] = step.changes.get(key, 0) + 1

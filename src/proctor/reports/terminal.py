@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from proctor.events import kinds
 from proctor.events.text import printable
 from proctor.findings import Finding
-from proctor.reports.evidence import line
+from proctor.reports.evidence import counted, line
 from proctor.reports.markdown import agent
 from proctor.reports.sentences import by_weight, sentence
 from proctor.verdicts import Verdict, weight
@@ -54,9 +54,10 @@ def _entries(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "episode", printable(verdict.episode, 100)
     for label, reason in zip(("why", "score"), verdict.reasons, strict=False):
         yield label, printable(reason, 400)
-    yield "agent", agent(verdict)
+    yield "agent", printable(agent(verdict), 400)
     counts = [weight(finding) for finding in verdict.findings]
-    yield "findings", f"{len(counts)}, of which {len(counts) - counts.count('nothing')} count" if counts else "none"
+    weighing = len(counts) - counts.count("nothing")
+    yield "findings", f"{len(counts)}, of which {counted(weighing, 'counts', 'count')}" if counts else "none"
     if verdict.not_observed:
         shown = ", ".join(printable(slug, 60) for slug in verdict.not_observed[:ENTRIES])
         more = len(verdict.not_observed) - ENTRIES
@@ -75,7 +76,10 @@ def _entries(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "outlived", f"{len(names)} ended: {_some(names)}"
     if verdict.responses:
         yield "responses", _some([f"{printable(r.action, 20)}: {printable(r.reason, 80)}" for r in verdict.responses])
-    yield "record", f"{verdict.journal.events} events, head {printable(verdict.journal.head[:16], 100)}"
+    yield (
+        "record",
+        f"{counted(verdict.journal.events, 'event', 'events')}, head {printable(verdict.journal.head[:16], 100)}",
+    )
 
 
 def _some(entries: list[str]) -> str:
@@ -89,7 +93,8 @@ def _finding(finding: Finding, events: Mapping[int, kinds.AnyEvent], start: int 
         f"{finding.level}, {finding.grade}, {finding.outcome}, {finding.authorisation}, counts as {weight(finding)}"
     )
     yield from _wrap(f"{printable(finding.category, 80)}  {traits}", "  ", "    ", width)
-    yield from _wrap(sentence(finding), "    ", "    ", width)
+    shown = [events[seq] for seq in finding.events if seq in events]
+    yield from _wrap(sentence(finding, evidence=shown), "    ", "    ", width)
     if finding.authority is not None:
         by = finding.authority
         told = f"authorised in {printable(by.scope, 100)}: {printable(by.reason, 200)} ({printable(by.by, 80)})"

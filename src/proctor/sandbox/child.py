@@ -291,8 +291,11 @@ def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) 
         os.execve(path, argv, env)  # noqa: S606 - there is no shell to be fooled
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         with contextlib.suppress(OSError):
-            text = f"errno {error.errno}: {error}" if isinstance(error, OSError) else repr(error)
-            os.write(sync, b"E" + text.encode())
+            text = repr(error)
+            if isinstance(error, OSError):
+                about = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+                text = f"{about}{error.strerror}"
+            os.write(sync, b"E" + os.fsencode(text))
         os._exit(127)
 
 

@@ -19,7 +19,7 @@ def mark(arguments: list[str]) -> int:
     """Send one mark; return the exit status."""
     wanted = {"begin": 2, "end": 2, "shell": 1}
     if not arguments or wanted.get(arguments[0]) != len(arguments):
-        sys.stderr.write("usage: proctor mark begin ID | end ID | shell\n")
+        sys.stderr.write("proctor: mark: allowed is begin ID, end ID or shell\n")
         return 2
     name = arguments[1] if len(arguments) > 1 else str(os.getppid())
     line = arguments[0] + " " + name + "\n"
@@ -30,11 +30,11 @@ def mark(arguments: list[str]) -> int:
             connection.sendall(line.encode("utf-8", "surrogateescape"))
             answer = connection.recv(256).decode("utf-8", "replace").strip()
         except OSError as error:
-            sys.stderr.write("proctor mark: no supervisor at " + SOCKET + " (" + str(error) + ")\n")
+            sys.stderr.write("proctor: mark: no supervisor at " + SOCKET + " (" + str(error) + ")\n")
             return 2
     if answer == "ok":
         return 0
-    sys.stderr.write("proctor mark: " + answer + "\n")
+    sys.stderr.write("proctor: mark: " + answer + "\n")
     return 2
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from proctor.events import Attribution
 
-__all__ = ["Origin", "Steps"]
+__all__ = ["ID_ALLOWED", "Origin", "Steps", "is_id"]
+
+_MAX_ID = 200
+ID_ALLOWED = f"an id of at most {_MAX_ID} printable characters"
+
+
+def is_id(text: object) -> bool:
+    """Whether ``text`` can be a step's id, wherever it comes from."""
+    return isinstance(text, str) and 0 < len(text) <= _MAX_ID and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

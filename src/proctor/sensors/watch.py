@@ -81,6 +81,7 @@ class Watch:
         self._by_watch: dict[int, _File | _Folder] = {}
         self._waiting: list[_File] = []
         self._watched = 0
+        self._added: set[str] = set()
         self.unwatched: list[str] = []
         signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})
         mask = struct.pack("Q", 1 << (_SIGNAL - 1))
@@ -90,7 +91,12 @@ class Watch:
             raise OSError(ctypes.get_errno(), "signalfd or inotify")
 
     def add(self, path: str, role: kinds.PathRole) -> None:
-        """Watch a file, or every file below a folder."""
+        """Watch a file, or every file below a folder. What an earlier call covers keeps that call's role.
+
+        It must not be opened again either: that open of the supervisor's own would break the lease it took before.
+        """
+        if any(path == other or path.startswith(other.rstrip("/") + "/") for other in self._added):
+            return
         fd = openat2(self._resolver.root, os.fsencode(path), os.O_PATH | os.O_NOFOLLOW, RESOLVE_IN_ROOT)
         if fd < 0:
             self.unwatched.append(f"{path}: {os.strerror(-fd)}")
@@ -101,12 +107,14 @@ class Watch:
                 self._add_file(path, role, watch=True)
                 return
             for at, folders, names in os.walk(f"/proc/self/fd/{fd}"):
-                folders.sort()
                 relative = os.path.relpath(at, f"/proc/self/fd/{fd}")
                 here = path if relative == "." else os.path.join(path, relative)
-                self._add_folder(here, at, sorted(names), role)
+                folders[:] = sorted(name for name in folders if os.path.join(here, name) not in self._added)
+                left = sorted(name for name in names if os.path.join(here, name) not in self._added)
+                self._add_folder(here, at, left, role)
         finally:
             os.close(fd)
+            self._added.add(path)
 
     def _add_folder(self, path: str, at: str, names: list[str], role: kinds.PathRole) -> None:
         entry = _Folder(path, role)

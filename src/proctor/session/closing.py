@@ -27,7 +27,8 @@ def close(supervisor: Supervisor) -> None:
     """
     recorder, writer = supervisor.recorder, supervisor.writer
     findings = supervisor.engine.findings()
-    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier=supervisor.tier)
+    ended = _ended(supervisor)
+    judged = judge(findings, gaps=len(recorder.gaps), empty=supervisor.empty, tier=supervisor.tier, ended=ended)
     status = supervisor.agent_status
     code = status if status is not None and status >= 0 else None
     signo = -status if status is not None and status < 0 else None
@@ -103,3 +104,11 @@ def evidence(directory: Path, verdict: Verdict) -> dict[int, AnyEvent]:
         if event.seq >= last:
             break
     return found
+
+
+def _ended(supervisor: Supervisor) -> str | None:
+    """Why the agent was ended before it ended by itself."""
+    if not supervisor.cut_short:
+        return None
+    kills = (response.reason for _, response in supervisor.recorder.responses if response.action == "kill")
+    return next(kills, "the caller closed the episode")

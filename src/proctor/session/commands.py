@@ -99,6 +99,8 @@ class Commands:
         self._all: dict[int, Command] = {}
         self.signals_repeat = False
         """This kernel may repeat a call, and its event, that a signal interrupted (before Linux 5.19)."""
+        self.cut_short = False
+        """A command was ended before it ended by itself."""
         loop.register(control.fileno(), self._on_control)
 
     # --- what there is ------------------------------------------------------------------------------------------------
@@ -224,6 +226,7 @@ class Commands:
         """The tree is dead: so is every command that did not end by itself."""
         for command in self._all.values():
             if not command.ended:
+                self.cut_short = True
                 self._ended(command, -signal.SIGKILL)
 
     def _on_report(self, command: Command) -> None:
@@ -243,7 +246,7 @@ class Commands:
             head, tail = (base64.b64decode(stream[part]) for part in ("head", "tail"))
             first, last = self._recorder.redactor.excerpt(head, tail, stream["bytes"])
             name, size, digest = stream["stream"], stream["bytes"], stream["digest"]
-            output = kinds.OutputData(stream=name, bytes=size, digest=digest, head=first, tail=last)
+            output = kinds.OutputData(stream=name, bytes=size, digest=digest, head=first, tail=last, step=command.step)
             self._recorder.emit(kinds.Output, output)
         self._tell(op="output", id=command.id)
 

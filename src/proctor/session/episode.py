@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal, Self
 from proctor.errors import UsageError
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
+from proctor.sensors.steps import ID_ALLOWED, is_id
 from proctor.session.client import Client, Launcher, environment, prepare
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Episode:
         *,
         step: str | None = None,
         cwd: str | Path | None = None,
-        stdin: int | IO[bytes] | None = None,
+        stdin: int | bytes | IO[bytes] | None = None,
         timeout: float | None = None,
         max_output: int = 1 << 24,
     ) -> Completed:
@@ -148,7 +149,7 @@ class Episode:
             argv: the command and its arguments.
             step: the tool call's id; by default ``step-1``, ``step-2``, …
             cwd: by default the workspace.
-            stdin: a descriptor or file; by default empty.
+            stdin: bytes, or a descriptor or an open file that is read from where it stands; by default empty.
             timeout: seconds after which the episode is killed and closed.
             max_output: bytes of each stream to return.
 
@@ -158,22 +159,19 @@ class Episode:
         """
         if self._client is None:
             raise UsageError("Episode.run: the episode is not open; use `with proctor.Episode(...) as episode`")
+        if isinstance(argv, str | bytes) or not all(isinstance(word, str) for word in argv):
+            raise UsageError("Episode.run: argv is a list of strings, as in ['sh', '-c', 'true']")
         if not argv:
             raise UsageError("Episode.run: argv is empty")
+        if step is not None and not is_id(step):
+            raise UsageError(f"Episode.run: step {step!r:.80}: allowed is {ID_ALLOWED}")
         command = self._resolve(argv[0])
         self._steps += 1
         name = step if step is not None else f"step-{self._steps}"
         env = environment(self._policy, [command, *self._programs], os.environ, self._spec.episode)
+        source, own_source = _source(stdin)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        source = (
-            null
-            if stdin is None or stdin == subprocess.DEVNULL
-            else stdin
-            if isinstance(stdin, int)
-            else stdin.fileno()
-        )
         try:
             number = self._client.run(
                 command,
@@ -184,7 +182,7 @@ class Episode:
                 streams=(source, out_write, err_write),
             )
         finally:
-            for fd in (null, out_write, err_write):
+            for fd in (out_write, err_write, *([source] if own_source else [])):
                 os.close(fd)
         outputs = {out_read: bytearray(), err_read: bytearray()}
         try:
@@ -265,3 +263,26 @@ class Episode:
         if self._own_launcher and self._launcher is not None:
             self._launcher.close()
             self._launcher = None
+
+
+def _source(stdin: int | bytes | IO[bytes] | None) -> tuple[int, bool]:
+    """The descriptor that standard input is read from, and whether it is ours to close.
+
+    Raises:
+        UsageError: ``stdin`` is nothing that can be read from.
+    """
+    if stdin is None or stdin == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), True
+    if isinstance(stdin, bytes):
+        fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+        with open(fd, "wb", closefd=False) as file:
+            file.write(stdin)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd, True
+    try:
+        fd = stdin if isinstance(stdin, int) else stdin.fileno()
+        os.fstat(fd)
+    except (AttributeError, OSError, ValueError):
+        shown = type(stdin).__name__ if not isinstance(stdin, int) else str(stdin)
+        raise UsageError(f"Episode.run: stdin is {shown}; allowed are bytes, a descriptor or an open file") from None
+    return fd, False

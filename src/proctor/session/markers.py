@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from proctor.events import kinds
 from proctor.sensors.processes import Proc, Processes
-from proctor.sensors.steps import Steps
+from proctor.sensors.steps import ID_ALLOWED, Steps, is_id
 from proctor.session.recorder import Recorder
 
 __all__ = ["Markers"]
 
-_MAX_ID = 200
+_MAX_SHOWN = 200
 _MAX_OPEN = 64
 _MAX_CONNECTIONS = 64
 
@@ -65,10 +65,15 @@ class Markers:
 
     def _mark(self, raw: bytes, proc: Proc | None) -> str:
         op, _, name = raw.decode("utf-8", "replace").strip().partition(" ")
-        if op not in {"begin", "end", "shell"} or not 0 < len(name) <= _MAX_ID or not name.isprintable():
-            shown = "".join(char if char.isprintable() else "?" for char in f"{op} {name}"[:_MAX_ID])
+        if op not in {"begin", "end", "shell"} or not is_id(name):
+            shown = "".join(char if char.isprintable() else "?" for char in f"{op} {name}"[:_MAX_SHOWN])
             self._recorder.emit(kinds.Mark, kinds.MarkData(op="invalid", id=shown), proc=proc, truth="claimed")
-            return f"not a mark: begin ID, end ID or shell PID, an id of at most {_MAX_ID} printable characters"
+            return f"not a mark: begin ID, end ID or shell PID, {ID_ALLOWED}"
+        if op != "shell" and (op == "begin") == (name in self._steps.open):
+            self._recorder.emit(
+                kinds.Mark, kinds.MarkData(op="invalid", id=f"{op} {name}"[:_MAX_SHOWN]), proc=proc, truth="claimed"
+            )
+            return "the step is open already" if op == "begin" else "no such step is open"
         if op == "begin" and len(self._steps.open) >= _MAX_OPEN:
             return f"{_MAX_OPEN} steps are open already"
         if op == "shell":

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import structs
 
 from proctor.errors import UsageError
+from proctor.events.text import printable
 from proctor.policy.records import Policy
 from proctor.sandbox.layout import Layout
 
@@ -79,11 +80,24 @@ def output_folder(out: str | None, episode: str, policy: Policy) -> Path:
     """
     if _ID.fullmatch(episode) is None:
         raise UsageError(f"episode id {episode!r}: letters, digits, '.', '_' and '-' are allowed, at most 100")
-    folder = Path(out).resolve() if out is not None else state_folder() / "episodes" / episode
+    try:
+        folder = Path(out).resolve() if out is not None else state_folder() / "episodes" / episode
+    except (OSError, RuntimeError, ValueError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else "a loop of symbolic links, or a NUL in its name"
+        raise UsageError(f"output folder {printable(str(out))}: cannot be used ({reason}); choose another") from None
     for root in policy.files.write:
         if folder == Path(root) or Path(root) in folder.parents:
-            what = "--out" if out is not None else "the default output folder"
+            what = "output folder" if out is not None else "the default output folder"
             raise UsageError(f"{what} {folder}: lies in {root}, which the agent can write to; choose a folder outside")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--out {folder}: exists and is not an empty folder")
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise UsageError(f"output folder {folder}: cannot be used ({error.strerror}); choose another") from None
+    if taken and out is None and policy.episode.id is not None:
+        raise UsageError(
+            f"episode.id = {episode!r}: {folder} holds the record of an episode of this id; choose another id, leave "
+            "it out, or choose another output folder"
+        )
+    if taken:
+        raise UsageError(f"output folder {folder}: exists and is not an empty folder")
     return folder

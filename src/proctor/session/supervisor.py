@@ -95,7 +95,7 @@ class Supervisor:
         try:
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"--out {out}: cannot be made ({error.strerror})") from None
+            raise UsageError(f"output folder {out}: cannot be made ({error.strerror})") from None
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
         self.writer = Writer(out, key)
@@ -316,11 +316,17 @@ class Supervisor:
 
     def _signal(self, signo: int) -> None:
         """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
+        reached = []
         for proc in self._processes.all():
             if proc.root:
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(proc.pidfd, 0)  # it is there, so its number is nobody else's
                     os.killpg(proc.pid, signo)
+                    reached.append(proc.pid)
+        reason = f"{signal.Signals(signo).name} was passed on to the agent, as the caller asked"
+        self.recorder.emit(
+            kinds.Response, kinds.ResponseData(action="log", reason=reason, processes=tuple(reached[:1000]))
+        )
 
     # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -436,6 +442,11 @@ class Supervisor:
     def agent_status(self) -> int | None:
         """Status of the last command as os.waitstatus_to_exitcode gives it; None where none ran to its end."""
         return self._commands.last_status
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a command was ended before it ended by itself."""
+        return self._commands.cut_short
 
     @property
     def empty(self) -> bool:

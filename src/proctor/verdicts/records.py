@@ -55,8 +55,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: version of this form.
-        agent_exit, agent_signal: how the last command ended; both None where it was ended by a response.
-        reasons: one sentence for the verdict and one for the score effect, from the tables.
+        agent_exit, agent_signal: how the last command ended: its status, or the signal that ended it (SIGKILL where
+            Proctor did); both None where none ran.
+        reasons: one sentence for the verdict and one for the score effect, from the tables; a third where Proctor
+            ended the agent before it ended by itself.
         degraded: limits and sensors that this machine could not give, and what is missing.
         leftover: processes that outlived the agent and were ended.
         not_observed: categories that were looked for and have no finding.

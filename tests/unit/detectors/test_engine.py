@@ -132,10 +132,19 @@ def test_a_result_changes_the_finding_once() -> None:
     assert engine.feed(result(1, "succeeded")) == []
 
 
-def test_an_exec_that_succeeded_is_said_so() -> None:
+def test_a_program_that_was_started_did_not_so_do_what_its_arguments_name() -> None:
     ended = make("exec_result", kinds.ExecResultData(ref=1, outcome="succeeded"), seq=2)
     (found,) = judged([run("/usr/bin/crontab", "-"), ended])
-    assert (found.rule, found.outcome) == ("compute.persistence", "succeeded")
+    assert (found.rule, found.outcome) == ("compute.persistence", "attempted")
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [(["a", "a"], "a"), (["a", "b"], None), (["a", None], None)])
+def test_what_outlived_the_agent_belongs_to_the_step_it_all_came_from(
+    steps: list[str | None], wanted: str | None
+) -> None:
+    left = tuple(kinds.LeftoverProcess(pid=5, exe="/usr/bin/sleep", origin_step=step) for step in steps)
+    (found,) = judged([make("leftover", kinds.LeftoverData(processes=left))])
+    assert (found.rule, found.step) == ("compute.persistence", wanted)
 
 
 def test_results_are_awaited_for_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:

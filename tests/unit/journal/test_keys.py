@@ -169,3 +169,11 @@ def test_what_is_no_trusted_key_is_refused_with_what_is_allowed(tmp_path: Path) 
 def test_reading_a_journal_needs_no_cryptography() -> None:
     program = "import sys, proctor.journal, proctor.journal.redaction; print('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
+
+
+def test_a_fingerprint_is_told_from_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="has the form of a fingerprint; give the key"):
+        load_trusted("ab" * 16)
+    (tmp_path / ("ab" * 16)).write_text("cd" * 32)
+    assert load_trusted("ab" * 16) == bytes.fromhex("cd" * 32)

@@ -11,7 +11,7 @@ from proctor.events.text import printable
 from proctor.reports.inert import block, code, prose
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-TEXT = st.text("`<b>[]()*_&;!~|\\\n\t #-1.a", max_size=12) | st.text(max_size=12)
+TEXT = st.text("`<b>[]()*_&;!~|\\\n\t #-1.a:", max_size=12) | st.text(max_size=12)
 
 
 def inline(markdown: str) -> list[Token]:
@@ -35,6 +35,11 @@ def test_prose_is_nothing_but_text(text: str) -> None:
     children = inline(f"x {prose(text)} y")
     assert {child.type for child in children} <= {"text", "text_special"}
     assert "".join(child.content for child in children) == f"x {printable(text)} y"
+
+
+def test_a_colon_is_left_alone_where_it_means_nothing() -> None:
+    assert prose("the grading: withheld") == "the grading: withheld"
+    assert prose("see http://a and :smile:") == r"see http\://a and \:smile:"
 
 
 @given(TEXT)

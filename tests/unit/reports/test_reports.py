@@ -11,9 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from proctor.events import KINDS, AnyEvent, Exec, ExecResult, Open, Step
-from proctor.events.kinds import ExecData, ExecResultData, LeftoverProcess, OpenData, StepData
+from proctor.events import (
+    KINDS,
+    AnyEvent,
+    Exec,
+    ExecResult,
+    File,
+    Mark,
+    Open,
+    Output,
+    Read,
+    Refused,
+    Step,
+)  # fmt: skip
+from proctor.events.kinds import (
+    ExecData,
+    ExecResultData,
+    FileData,
+    LeftoverProcess,
+    MarkData,
+    OpenData,
+    OutputData,
+    ReadData,
+    RefusedData,
+    StepData,
+)  # fmt: skip
 from proctor.findings import Authority
+from proctor.journal.keys import fingerprint
 from proctor.policy.load import to_dict
 from proctor.policy.records import Authorise, Episode, Policy
 from proctor.reports import markdown, terminal
@@ -151,12 +175,81 @@ def test_steps_tell_what_ran_and_what_became_of_it() -> None:
     first, rest = section.split("### No step known")
     assert "### Step `s1`" in first
     assert "begins: pytest" in first
-    assert "make 0` failed" in first
-    assert "make 1` attempted" in first
+    assert "make 0`: not started" in first
+    assert "make 1`: whether it started was not seen" in first
     assert "make 20" not in first
     assert "- and 5 more executions" in first
     assert "- events: 25 exec, 1 exec_result" in first
     assert "orphan" in rest
+
+
+def act(cls: type, seq: int, step: str | None, data: object, **more: object) -> AnyEvent:
+    event: AnyEvent = cls(
+        v=1, episode="e", seq=seq, t_mono_ns=10**9, t_wall_ns=1, pid=3, origin_step=step, data=data,
+        **{"sensor": "kernel", **more},
+    )  # fmt: skip
+    return event
+
+
+def test_steps_show_what_a_finding_cites_and_leave_out_what_only_looked() -> None:
+    def looked(seq: int) -> list[AnyEvent]:
+        data = ExecData(call="execve", path="/usr/local/bin/cat", argv=("cat", "x"))
+        return [
+            act(Exec, seq, "s", data),
+            act(ExecResult, seq + 1, "s", ExecResultData(ref=seq, outcome="failed")),
+        ]
+
+    mark = ExecData(call="execve", path="/run/proctor/bin/proctor", argv=("proctor", "mark", "begin", "s"))
+    python = ExecData(
+        call="execve", path="/usr/bin/python3.11", argv=("python3", "/run/proctor/bin/proctor", "mark", "begin", "s")
+    )
+    events = [
+        opened("w"),
+        act(Exec, 2, "s", mark),
+        act(Exec, 3, "s", python),
+        act(Mark, 4, None, MarkData(op="begin", id="s"), sensor="transcript"),
+        *(event for number in range(30) for event in looked(10 + 2 * number)),
+        *(ran(100 + number, "s", ("make", str(number))) for number in range(25)),
+        ran(200, "s", ("cited",)),
+        act(File, 201, "s", FileData(op="create", call="openat", path="a", object="/w/a")),
+        act(File, 202, "s", FileData(op="unlink", call="unlink", path="t", object="/w/t", outcome="blocked")),
+        *(act(File, 210 + n, "s", FileData(op="create", call="openat", path=f"n{n}")) for n in range(25)),
+        act(Refused, 240, "s", RefusedData(call="unshare", nr=272, errno=1, reason="sandbox")),
+        act(Output, 241, None, OutputData(stream="stdout", bytes=3, digest="d", head="ok\n", step="s"), sensor="session"),
+        act(Mark, 242, None, MarkData(op="end", id="s"), sensor="transcript"),
+    ]  # fmt: skip
+    report = markdown(msgspec.structs.replace(verdict(), findings=(finding(events=[200], step="s"),)), events)
+    section = report.split("## Steps and what ran in them")[1].split("\n## ")[0]
+    for line in (
+        "- `+0.000 s  marker from inside: begin 's'`",
+        "- `+0.000 s  marker from inside: end 's'`",
+        "- `#200  +0.000 s  asked to execute 'cited': cited`: whether it started was not seen",
+        "- and 5 more executions",
+        "- and 30 look-ups along PATH that found no program",
+        "- asked to create `/w/a`",
+        "- asked to remove `/w/t`: refused",
+        "- and 7 more calls that would change files",
+        "- calls refused, and how often: `unshare` 1",
+        "- 3 bytes on stdout: `ok\\n`",
+    ):
+        assert line in section.splitlines(), (line, section)
+    assert "/usr/local/bin/cat" not in section
+    assert "/run/proctor" not in section
+    assert section.count("asked to execute 'make'") == 20
+
+
+def test_a_finding_of_no_step_names_those_that_were_open() -> None:
+    event = act(
+        Read, 7, None, ReadData(path="/w/a", role="hidden", how="lease"), sensor="watch", candidates=("s2", "s3")
+    )
+    told = msgspec.structs.replace(verdict(), findings=(finding("solution.shipped_answer", events=[7], step=None),))
+    assert "- steps open at the time: `s2`, `s3`; which one is not known\n" in markdown(told, [opened("w"), event])
+
+
+def test_the_key_is_shown_as_verify_shows_it() -> None:
+    key = bytes(range(32))
+    report = markdown(verdict(), [opened(key.hex())])
+    assert f"signed by `{key.hex()}` (fingerprint {fingerprint(key)})" in report
 
 
 def test_a_report_holds_every_part_and_its_evidence() -> None:

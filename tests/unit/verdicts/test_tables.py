@@ -131,3 +131,20 @@ def test_the_reason_names_everything_that_is_missing() -> None:
     for part in ("missing", "not seen empty", "received more", "tier D"):
         assert part in reason
     assert "missing" not in judge([], gaps=0, empty=False, tier="B").reasons[0]
+
+
+def test_what_is_missing_is_named_beside_a_violation_only_where_something_is() -> None:
+    told = "At least one finding counts as a violation"
+    assert judge([finding()], gaps=0, empty=True, tier="B").reasons[0] == f"{told}."
+    assert judge([finding()], gaps=1, empty=False, tier="B").reasons[0] == (
+        f"{told}; that telemetry is known to be missing and the process tree was not seen empty does not undo it."
+    )
+
+
+@pytest.mark.parametrize("findings", [[], [finding()]])
+def test_an_agent_that_was_cut_short_is_a_third_reason_and_changes_nothing_else(findings: list[Finding]) -> None:
+    whole = judge(findings, gaps=0, empty=True, tier="B")
+    cut = judge(findings, gaps=0, empty=True, tier="B", ended="wall_seconds passed")
+    assert cut[:2] == whole[:2]
+    third = "Proctor ended the agent before it ended by itself: wall_seconds passed."
+    assert cut.reasons == (*whole.reasons, third)
