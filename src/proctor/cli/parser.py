@@ -72,6 +72,10 @@ def _parser() -> _Parser:
     replay.add_argument("dir", metavar="DIR", help="the record's folder")
     replay.add_argument("--json", action="store_true", help="print the findings as one line of JSON")
 
+    report = add("report", "report", "make a record's page for people, report.html, again")
+    report.add_argument("dir", metavar="DIR", help="the record's folder")
+    report.add_argument("--out", metavar="FILE", help="where to write it, `-` for stdout; by default DIR/report.html")
+
     ps = add("ps", "control", "list the episodes that are running")
     ps.set_defaults(action="ps", episode=None)
     for name, text in (
