@@ -62,3 +62,17 @@ def test_no_page_of_a_changed_record_and_no_link_followed(cli: Place, run: Run) 
         assert done.returncode == 2
         assert done.stderr.startswith(b"proctor: ")
         assert done.stderr.count(b"\n") == 1
+
+
+def test_a_text_is_held_against_the_record(cli: Place, run: Run) -> None:
+    assert cli.proctor("lint", str(run.out / "report.md"), "--against", str(run.out)).returncode == 0
+    cli.file("text", "It asked to change a test.\n\nAt 3 o'clock it went rogue\nand changed the test.\n")
+    done = cli.proctor("lint", "text", "--against", str(run.out))
+    assert done.returncode == 1
+    assert [line.split(": ")[:2] for line in done.stdout.decode().splitlines()] == [
+        ["3:4", "'3 o'clock'"], ["3:17", "'went rogue'"], ["4:5", "'changed the test'"],
+    ]  # fmt: skip
+    for words in (("none",), ("text", "--against", "none"), (".", "--against", str(run.out))):
+        done = cli.proctor("lint", *words)
+        assert done.returncode == 2
+        assert done.stderr.count(b"\n") == 1

@@ -76,6 +76,10 @@ def _parser() -> _Parser:
     report.add_argument("dir", metavar="DIR", help="the record's folder")
     report.add_argument("--out", metavar="FILE", help="where to write it, `-` for stdout; by default DIR/report.html")
 
+    lint = add("lint", "lint", "say where a text about a record is stronger than the record")
+    lint.add_argument("text", metavar="TEXT", help="the text's file, or `-` for stdin")
+    lint.add_argument("--against", metavar="DIR", required=True, help="the record's folder")
+
     ps = add("ps", "control", "list the episodes that are running")
     ps.set_defaults(action="ps", episode=None)
     for name, text in (
