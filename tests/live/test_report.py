@@ -76,3 +76,17 @@ def test_a_text_is_held_against_the_record(cli: Place, run: Run) -> None:
         done = cli.proctor("lint", *words)
         assert done.returncode == 2
         assert done.stderr.count(b"\n") == 1
+
+
+def test_findings_are_exported_in_each_form(cli: Place, run: Run) -> None:
+    for form, start in (("ocsf", b'{"activity_id":1'), ("sarif", b"{\n  "), ("junit", b'<?xml version="1.0"')):
+        done = cli.proctor("export", str(run.out), "--format", form)
+        assert done.returncode == 0
+        assert done.stdout.startswith(start)
+        assert b"grader.test_edit" in done.stdout
+        assert b"\x1b" not in done.stdout
+        assert cli.proctor("export", str(run.out), "--format", form, "--out", "file").stdout == b""
+        assert (cli.workspace / "file").read_bytes() == done.stdout
+    assert cli.proctor("export", str(run.out), "--format", "pdf").returncode == 2
+    done = cli.proctor("export", str(run.out), "--format", "junit", "--out", "no/such/file")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
