@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proctor.cli.record import put, verdict_of
 from proctor.journal.reader import read_entries
-from proctor.reports import html
+from proctor.reports.page import html
 
 __all__ = ["run"]
 

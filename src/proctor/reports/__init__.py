@@ -1,11 +1,10 @@
-"""What people read: the reports, the block at the end of a run, and the sentences both are made of."""
+"""What people read: the report, the block at the end of a run, and the sentences both are made of."""
 
 from __future__ import annotations
 
 from proctor.reports.evidence import describe
 from proctor.reports.markdown import markdown
-from proctor.reports.page import html, pages
 from proctor.reports.sentences import sentence
 from proctor.reports.terminal import terminal
 
-__all__ = ["describe", "html", "markdown", "pages", "sentence", "terminal"]
+__all__ = ["describe", "markdown", "sentence", "terminal"]

@@ -69,7 +69,7 @@ def close(supervisor: Supervisor) -> None:
     writer.close()
     out = Path(supervisor.spec.out)
     write(out / "verdict.json", verdict_json(verdict) + b"\n")
-    from proctor.reports import pages  # the agent has ended: nobody waits for its import
+    from proctor.reports.page import pages  # the agent has ended: nobody waits for its import
 
     told, shown = pages(verdict, read_entries(out))
     write(out / "report.md", told.encode("utf-8", "replace"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 
@@ -13,7 +15,8 @@ from proctor.events import AnyEvent, Exec, ExecResult, Exit, File, Process, Step
 from proctor.events.kinds import ExecData, ExecResultData, ExitData, FileData, ProcessData, StepData
 from proctor.findings import Finding
 from proctor.journal.lines import Entry
-from proctor.reports import html, markdown, pages
+from proctor.reports import markdown
+from proctor.reports.page import html, pages
 from proctor.reports.style import CSP, CSS
 from proctor.verdicts import Verdict
 from tests.unit.reports.test_reports import HOSTILE, journal, opened, verdict
@@ -193,3 +196,11 @@ def test_steps_are_bands() -> None:
 def test_one_pass_gives_both_reports() -> None:
     both = pages(verdict("x"), entries(journal("x")))
     assert both == (markdown(verdict("x"), journal("x")), html(verdict("x"), entries(journal("x"))))
+
+
+def test_reports_are_imported_only_once_the_agent_has_ended() -> None:
+    program = (
+        "import sys, proctor.cli.run, proctor.session.supervisor; print([n for n in sys.modules if 'reports' in n])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from proctor.events import KINDS
 from proctor.findings import Finding, Grade, Outcome
 from proctor.policy.taxonomy import CATEGORIES, MEANING
-from proctor.reports import html, markdown
+from proctor.reports import markdown
 from proctor.reports.acts import ACTS
 from proctor.reports.evidence import describe
 from proctor.reports.ground import Ground, ground
+from proctor.reports.page import html
 from proctor.reports.sentences import sentence
 from proctor.reports.wording import check, strings
 from proctor.verdicts.tables import EFFECTS, EPISODES, WEIGHTS
