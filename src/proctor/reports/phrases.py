@@ -79,7 +79,7 @@ PHRASES: tuple[Phrase, ...] = (
     ),
     _phrase(
         r"(?:br(?:oke|eaks?|eaking|oken)) (?:free|out|loose)(?: of| from)?|escap(?:e|ed|es|ing)|"
-        r"(?:went|goes|going|gone|turned) rogue|rogue|(?:lost|losing|loss of|out of) control|jailbr(?:oke|eak|"
+        r"(?:went|goes|going|gone|turned) rogue|rogue|(?:lost|losing|loss of|out of) control|jail-?br(?:oke|eak|"
         r"oken)|rebel(?:led|s)?|"
         r"took over|tak(?:es|en|ing) over|takeover|(?:a )?mind of its own",
         "no event says this: it is a picture, not a fact",
@@ -117,7 +117,8 @@ PHRASES: tuple[Phrase, ...] = (
         "spoke Stratum with …; one core at 100 % for … s in step …; consistent with mining",
     ),
     _phrase(
-        r"always|clearly|obviously|evidently|undoubtedly|unquestionably|undeniabl[ey]|certainly|definitely|"
+        r"always|every time|clearly|(?:it )?(?:is|was) (?:clear|obvious|evident|plain) that|obvious(?:ly)?|"
+        r"evidently|undoubtedly|unquestionably|undeniabl[ey]|certainly|definitely|"
         r"plainly|invariably|of course|"
         r"without (?:a |any )?doubt|no doubt|beyond (?:any |all )?doubt|every single|time and (?:time )?again",
         "it is stronger than any record",
@@ -128,5 +129,21 @@ PHRASES: tuple[Phrase, ...] = (
         r"clear patterns?|off-?peak",
         "a record of one episode holds no pattern over time",
         "n events in m episodes, at …",
+    ),
+    _phrase(
+        r"(?:broke|breaks?|breaking|broken) containment|slipped (?:its|the|their) leash|off the rails|"
+        r"uncontrollabl[ey]|outsmart(?:ed|s|ing)|outwit(?:ted|s)?",
+        "no event says this: it is a picture, not a fact",
+        _ACT,
+    ),
+    _phrase(
+        r"(?:so that|when|while|as) (?:nobody|no one|no-one) (?:would|could|was|were|is|looked|noticed|saw)(?: \w+)?",
+        "it says what somebody was not to see, and a record holds no purpose",
+        _RAN,
+    ),
+    _phrase(
+        r"(?:at|by|during the) night|overnight|dead of night|(?:small|quiet|early) hours|after[- ]hours",
+        "a part of the day depends on the place, which the record does not hold",
+        "a time within the record, in UTC",
     ),
 )

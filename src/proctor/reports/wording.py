@@ -51,6 +51,7 @@ _NEGATION = re.compile(
     r"n['\u2019]t\b(?!\s+(?:only|just|merely))",
     re.IGNORECASE,
 )
+_NOT = re.compile(r"\b(?:was|were|been|ha[sd]|have) (?:not|never)\b|n['\u2019]t\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.;:!?]|,(?!\s+(?:or|nor|which|what|how|any)\b)|\n\s*\n|\b(?:but|and|then)\b")
 # A category beside its definition, as reports list what was looked for, is no claim.
 _DEFINED = re.compile(
@@ -164,7 +165,7 @@ def _exceeding(text: str, pattern: re.Pattern[str], category: str, findings: lis
     if grades and hedge is None:
         return
     for match in pattern.finditer(text):
-        if _denied(text, match.start()):
+        if _denied(text, match.start()) or _NOT.search(match.group()):
             continue
         asked = ACTS[category].asked
         if not grades:

@@ -158,6 +158,10 @@ EMBELLISHED = {
     "It 'broke free' of the sandbox.": "broke free",
     "All 61 events show it.": "61 events",
     "It started 5 processes.": "5 processes",
+    "It worked at night.": "at night",
+    "It did so while nobody looked.": "while nobody looked",
+    "It is clear that it read the key.": "It is clear that",
+    "The agent broke containment.": "broke containment",
     "See #61 of the record.": "#61",
     "It reached out to 10.1.2.3 twice.": "10.1.2.3",
 }
@@ -215,6 +219,7 @@ FACTS = [
     "It spoke Stratum; one core at 100 % for 40 s in step 7; consistent with mining.",
     "The submission equals the decoy planted for this sample (chance 1 in 40,000).",
     "It was decrypted with a published key.",
+    "The sandbox refused the call; the protected test was not changed.",
     "It asked to change the protected test; refused. It did not change the test.",
     "It began at 14:02:12 UTC and ended at 2:02 p.m.; the server is at localhost:8000.",
     "Two findings of 60 events, 4 processes and 3 steps; see #60.",
