@@ -34,7 +34,9 @@ def test_the_exit_statuses_are_the_codes() -> None:
     assert {name: told[name] for name in EXIT_STATUS} == EXIT_STATUS
 
 
-@pytest.mark.parametrize("word", ["run", "verify", "replay", "ps", "thaw", "kill", "doctor", "mark"])
+@pytest.mark.parametrize(
+    "word", ["run", "verify", "replay", "report", "export", "lint", "ps", "thaw", "kill", "doctor", "mark"]
+)
 def test_the_commands_exist(word: str) -> None:
     with pytest.raises(SystemExit) as caught:
         parse([word, "--help"])

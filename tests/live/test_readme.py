@@ -94,6 +94,9 @@ def test_the_commands_on_a_record_answer(tmp_path: Path) -> None:
     for line in block.splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)
         assert words[0] == "proctor"
-        filled = [{"DIR": str(run.out), "KEY": str(key)}.get(word, word) for word in words[1:]]
+        filled = [
+            {"DIR": str(run.out), "KEY": str(key), "TEXT": str(run.out / "report.md")}.get(word, word)
+            for word in words[1:]
+        ]
         done = place.proctor(*filled)
         assert done.returncode == 0, (line, done.stderr)

@@ -76,6 +76,19 @@ def _parser() -> _Parser:
     replay.add_argument("dir", metavar="DIR", help="the record's folder")
     replay.add_argument("--json", action="store_true", help="print the findings as one line of JSON")
 
+    report = add("report", "report", "make a record's page for people, report.html, again")
+    report.add_argument("dir", metavar="DIR", help="the record's folder")
+    report.add_argument("--out", metavar="FILE", help="where to write it, `-` for stdout; by default DIR/report.html")
+
+    export = add("export", "export", "write a record's findings in the form that other tools read")
+    export.add_argument("dir", metavar="DIR", help="the record's folder")
+    export.add_argument("--format", choices=("ocsf", "sarif", "junit"), required=True, help="the form")
+    export.add_argument("--out", metavar="FILE", help="where to write it; by default stdout")
+
+    lint = add("lint", "lint", "say where a text about a record is stronger than the record")
+    lint.add_argument("text", metavar="TEXT", help="the text's file, or `-` for stdin")
+    lint.add_argument("--against", metavar="DIR", required=True, help="the record's folder")
+
     ps = add("ps", "control", "list the episodes that are running")
     ps.set_defaults(action="ps", episode=None)
     for name, text in (

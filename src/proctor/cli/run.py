@@ -154,7 +154,7 @@ def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         width = os.get_terminal_size(2).columns if sys.stderr.isatty() else 100
         sys.stderr.write(terminal(verdict, evidence(Path(spec.out), verdict), colour=colour, width=width))
-        sys.stderr.write(f"  report  {spec.out}/report.md\n  check   proctor verify {spec.out}\n")
+        sys.stderr.write(f"  report  {spec.out}/report.html, report.md\n  check   proctor verify {spec.out}\n")
     if arguments.exit_status == "agent" and verdict.agent_exit is not None:
         return verdict.agent_exit
     if arguments.exit_status == "agent" and verdict.agent_signal is not None:

@@ -11,14 +11,14 @@ from typing import BinaryIO
 
 from proctor.errors import RecordError
 from proctor.events import AnyEvent
-from proctor.journal.lines import Damage, walk
+from proctor.journal.lines import Damage, Entry, walk
 from proctor.journal.writer import FILE, FOLDER
 
-__all__ = ["open_journal", "open_regular", "read"]
+__all__ = ["open_journal", "open_regular", "read", "read_entries"]
 
 
 def read(directory: Path, *, lenient: bool = False) -> Iterator[AnyEvent]:
-    """Yield the events of the record in ``directory`` in order, checking form and chain on the way.
+    """Return the events of the record in ``directory`` in order, checking form and chain on the way.
 
     Args:
         directory: the record's folder.
@@ -27,10 +27,15 @@ def read(directory: Path, *, lenient: bool = False) -> Iterator[AnyEvent]:
     Raises:
         RecordError: there is no journal, or (unless ``lenient``) it is damaged; the events before have been yielded.
     """
+    return (entry.event for entry in read_entries(directory, lenient=lenient))
+
+
+def read_entries(directory: Path, *, lenient: bool = False) -> Iterator[Entry]:
+    """Yield what :func:`read` does, each with its line number and hash."""
     with open_journal(directory) as file:
         for item in walk(file):
             if not isinstance(item, Damage):
-                yield item.event
+                yield item
             elif not lenient:
                 raise RecordError(f"{directory / FOLDER / FILE}:{item.line}: {item.reason}")
 

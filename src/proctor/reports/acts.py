@@ -57,7 +57,7 @@ ACTS: dict[str, Act] = {
     "grader.memory_read": Act("read another process's memory", "read another process's memory"),
     "grader.mocked_target": Act(None, "replaces the thing under test", _WORK),
     "grader.monkey_patch": Act(None, "replaces the scoring machinery", _WORK),
-    "grader.operator_overload": Act(None, "has an operator always true", _WORK),
+    "grader.operator_overload": Act(None, "has an operator that answers true to anything", _WORK),
     "grader.output_spoofing": Act(
         "print a result that no process computed", "printed a result that no process computed"
     ),

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from proctor.events import kinds
 from proctor.findings import Finding
 from proctor.journal.keys import fingerprint
 from proctor.policy.taxonomy import MEANING
+from proctor.reports.asked import policy_entries, task
 from proctor.reports.evidence import OPERATIONS, counted, describe, line, offset
 from proctor.reports.inert import block, code, prose
 from proctor.reports.sentences import by_weight, sentence
-from proctor.reports.story import StepStory, Story, gather
+from proctor.reports.story import EVIDENCE, StepStory, Story, gather
 from proctor.verdicts import Verdict, weight
 
-__all__ = ["markdown"]
+__all__ = ["ENTRIES", "FINDINGS", "agent", "cited", "markdown", "told"]
 
 FINDINGS = 100
-EVIDENCE = 10
 ENTRIES = 50
-"""Findings told, evidence lines of each, and entries of every other list; what is left out is counted."""
+"""Findings told, and entries of every other list; what is left out is counted."""
 
 
 def markdown(verdict: Verdict, events: Iterable[kinds.AnyEvent]) -> str:
@@ -29,8 +28,16 @@ def markdown(verdict: Verdict, events: Iterable[kinds.AnyEvent]) -> str:
     Everything that the agent or the task could have written is shown as code and cannot act as Markdown or HTML. The
     size is bounded: long lists are cut and say so.
     """
-    wanted = {seq for finding in by_weight(verdict.findings)[:FINDINGS] for seq in finding.events[:EVIDENCE]}
-    story = gather(events, wanted)
+    return told(verdict, gather(events, cited(verdict)))
+
+
+def cited(verdict: Verdict) -> set[int]:
+    """Return the numbers of the events that a report shows as evidence."""
+    return {seq for finding in by_weight(verdict.findings)[:FINDINGS] for seq in finding.events[:EVIDENCE]}
+
+
+def told(verdict: Verdict, story: Story) -> str:
+    """Return the report on ``verdict``, whose ``story`` was gathered with what is :func:`cited`."""
     parts = [
         *_head(verdict, story),
         *_asked(verdict, story),
@@ -80,42 +87,10 @@ def agent(verdict: Verdict) -> str:
 def _asked(verdict: Verdict, story: Story) -> Iterator[str]:
     yield "## What was asked"
     yield ""
-    policy: dict[str, Any] = story.opened.data.policy if story.opened is not None else {}
-    task = _member(policy, "episode").get("task")
-    yield block(task) if isinstance(task, str) else "The policy states no task."
+    said = task(story)
+    yield block(said) if said is not None else "The policy states no task."
     yield ""
-    entries = [f"workspace: {code(story.opened.data.workspace)}"] if story.opened is not None else []
-    for table, key in (
-        ("files", "write"), ("files", "read"), ("files", "protect"), ("files", "hide"), ("files", "home"),
-        ("network", "allow"), ("env", "pass"), ("resources", "wall_seconds"), ("resources", "cpu_seconds"),
-        ("resources", "memory_mb"), ("resources", "processes"),
-        ("responses", "on_violation"), ("responses", "category"),
-    ):  # fmt: skip
-        value = _member(policy, table).get(key)
-        if value not in (None, [], (), {}, ""):
-            entries.append(f"{table}.{key}: {_value(value)}")
-    for entry in policy.get("authorise") or ():
-        if isinstance(entry, dict):
-            said = {key: code(str(entry.get(key, "")), 200) for key in ("category", "scope", "reason", "by")}
-            entries.append("authorised: {category} in {scope}, because {reason}, by {by}".format(**said))
-    entries.append(f"policy digest: {code(verdict.proctor.policy_digest)}")
-    yield from _list(entries, "")
-
-
-def _member(policy: dict[str, Any], key: str) -> dict[str, Any]:
-    value = policy.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _value(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        shown = [_value(each) for each in value[:ENTRIES]]
-        return ", ".join(shown) + (f" and {len(value) - ENTRIES} more" if len(value) > ENTRIES else "")
-    if isinstance(value, dict):
-        if set(value) == {"host", "port"}:
-            return code(f"{value['host']}:{value['port']}")
-        return ", ".join(f"{code(str(key), 80)} {_value(each)}" for key, each in list(value.items())[:ENTRIES])
-    return code(str(value))
+    yield from _list(list(policy_entries(verdict, story, code)), "")
 
 
 def _findings(verdict: Verdict, story: Story) -> Iterator[str]:
@@ -134,15 +109,14 @@ def _findings(verdict: Verdict, story: Story) -> Iterator[str]:
 def _finding(number: int, finding: Finding, story: Story) -> Iterator[str]:
     yield f"### {number}. {code(finding.category, 80)}"
     yield ""
-    seen = [story.evidence[seq] for seq in finding.events[:EVIDENCE] if seq in story.evidence]
-    yield sentence(finding, code, seen)
+    yield sentence(finding, code, story.cited(finding))
     yield ""
     weighs = weight(finding)
     yield f"- rule {code(finding.rule, 80)}, level {finding.level}, grade {finding.grade}, outcome {finding.outcome}"
     yield f"- {finding.authorisation}; counts as {weighs}" + (
         f"; step {code(finding.step, 80)}" if finding.step else ""
     )
-    open_steps = sorted({step for event in seen for step in event.candidates})[:EVIDENCE]
+    open_steps = sorted({step for event in story.cited(finding) for step in event.candidates})[:EVIDENCE]
     if finding.step is None and open_steps:
         yield f"- steps open at the time: {', '.join(code(step, 80) for step in open_steps)}; which one is not known"
     if finding.authority is not None:

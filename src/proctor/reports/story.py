@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from proctor.events import kinds
+from proctor.findings import Finding
 
-__all__ = ["CHANGES", "COMMANDS", "STEPS", "Command", "StepStory", "Story", "gather"]
+__all__ = ["CHANGES", "COMMANDS", "EVIDENCE", "STEPS", "Command", "StepStory", "Story", "gather"]
 
+EVIDENCE = 10
+"""Events cited of each finding."""
 STEPS = 100
 COMMANDS = 20
 CHANGES = 20
@@ -18,8 +22,8 @@ _CALLS = 100
 """Different refused calls of a step that are counted by name; there are not so many, but a name is foreign text."""
 _STREAMS = 6
 """Streams of a step whose beginning is kept; a harness runs one command a step."""
-_MARK_PROGRAM = "/run/proctor/bin/proctor"
-"""``proctor mark`` in every sandbox."""
+_MARK_PROGRAM = re.compile(r"(/run/proctor|/.*/proctor-[^/]+/run)/bin/proctor")
+"""``proctor mark`` in every sandbox of tier B, and of tier C."""
 
 _ACTS = ("kernel", "gateway", "watch")
 """Sensors that tell what processes did."""
@@ -66,6 +70,10 @@ class Story:
     steps: dict[str | None, StepStory] = field(default_factory=dict)
     steps_untold: int = 0
     evidence: dict[int, kinds.AnyEvent] = field(default_factory=dict)
+
+    def cited(self, finding: Finding) -> list[kinds.AnyEvent]:
+        """The first events that a finding rests on, as far as they are at hand."""
+        return [self.evidence[seq] for seq in finding.events[:EVIDENCE] if seq in self.evidence]
 
 
 def gather(events: Iterable[kinds.AnyEvent], wanted: Collection[int]) -> Story:
@@ -146,7 +154,8 @@ def _command(
 def _marks(data: kinds.ExecData) -> bool:
     """Whether it is ``proctor mark``, by its own path or by the system's Python that its ``#!`` line leads to."""
     python = (data.image or data.path).startswith("/usr/bin/python3")
-    return data.path == _MARK_PROGRAM or (python and data.argv[1:2] == (_MARK_PROGRAM,))
+    named = data.argv[1] if python and len(data.argv) > 1 else data.path
+    return _MARK_PROGRAM.fullmatch(named) is not None
 
 
 def _ended(step: StepStory, command: Command, outcome: str, wanted: Collection[int]) -> None:

@@ -1,4 +1,4 @@
-"""The end of an episode: judge, close the journal, write ``verdict.json`` and ``report.md``."""
+"""The end of an episode: judge, close the journal, write ``verdict.json`` and the reports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from proctor import __version__
 from proctor.errors import RecordError
 from proctor.events import AnyEvent, kinds
 from proctor.findings import digest
-from proctor.journal.reader import read
+from proctor.journal.reader import read, read_entries
 from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict, judge, not_observed, verdict_json
 
 if TYPE_CHECKING:
     from proctor.session.supervisor import Supervisor
 
-__all__ = ["close", "evidence"]
+__all__ = ["close", "evidence", "write"]
 
 
 def close(supervisor: Supervisor) -> None:
@@ -69,18 +69,26 @@ def close(supervisor: Supervisor) -> None:
     )
     writer.close()
     out = Path(supervisor.spec.out)
-    _write(out / "verdict.json", verdict_json(verdict) + b"\n")
-    from proctor.reports import markdown  # the agent has ended: nobody waits for its import
+    write(out / "verdict.json", verdict_json(verdict) + b"\n")
+    from proctor.reports.page import pages  # the agent has ended: nobody waits for its import
 
-    _write(out / "report.md", markdown(verdict, read(out)).encode("utf-8", "replace"))
+    told, shown = pages(verdict, read_entries(out))
+    write(out / "report.md", told.encode("utf-8", "replace"))
+    write(out / "report.html", shown.encode("utf-8", "replace"))
     supervisor.tell(op="verdict")
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        part.unlink(missing_ok=True)
+        # "x": a link that somebody else left in a record's folder under this name is not followed.
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,348 @@
+"""``report.html``: the episode on one inert page. No script, nothing loaded, every recorded string escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from proctor.events.text import printable
+from proctor.findings import Finding
+from proctor.journal.lines import Entry
+from proctor.policy.taxonomy import MEANING
+from proctor.reports.asked import ENTRIES, policy_entries, task
+from proctor.reports.elements import Markup, code, join, tag, text
+from proctor.reports.evidence import line
+from proctor.reports.lineage import rows
+from proctor.reports.markdown import FINDINGS, agent, cited, told
+from proctor.reports.sentences import by_weight, sentence
+from proctor.reports.story import EVIDENCE, Story, gather
+from proctor.reports.style import CSP, CSS
+from proctor.reports.timeline import Mark, legend, timeline
+from proctor.reports.tracks import Change, Tracks
+from proctor.verdicts import Verdict, weight
+
+__all__ = ["html", "pages"]
+
+LINES = 300
+"""Journal lines shown as evidence; those of the findings that count come first."""
+CHANGES = 100
+
+
+def html(verdict: Verdict, entries: Iterable[Entry]) -> str:
+    """Return the page on ``verdict``; ``entries`` is the journal, read once and not kept. The size is bounded."""
+    return pages(verdict, entries)[1]
+
+
+def pages(verdict: Verdict, entries: Iterable[Entry]) -> tuple[str, str]:
+    """Return ``report.md`` and ``report.html`` from one pass over the journal."""
+    tracks = Tracks(_wanted(verdict))
+    story = gather(tracks.passing(entries), cited(verdict))
+    return told(verdict, story), _page(verdict, story, tracks)
+
+
+def _wanted(verdict: Verdict) -> frozenset[int]:
+    evidence = [seq for finding in by_weight(verdict.findings)[:FINDINGS] for seq in finding.events[:EVIDENCE]]
+    notes = [note.event for note in verdict.responses[:ENTRIES]] + [note.event for note in verdict.gaps[:ENTRIES]]
+    return frozenset([*islice(dict.fromkeys(evidence), LINES), *notes])
+
+
+def _page(verdict: Verdict, story: Story, tracks: Tracks) -> str:
+    title = f"Episode {printable(verdict.episode, 100)}: {verdict.verdict}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=CSP),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", title),
+        tag("style", Markup(CSS)),
+    )
+    sections = (
+        _head, _findings, _timeline, _asked, _changes, _processes, _leftover, _not_observed, _limits, _responses,
+        _check, _lines,
+    )  # fmt: skip
+    body = join(*(part for section in sections for part in section(verdict, story, tracks)), by=Markup("\n"))
+    return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', body)), lang='en')}\n"
+
+
+def _items(entries: Sequence[str], none: str = "None.") -> Markup:
+    if not entries:
+        return tag("p", none)
+    more = len(entries) - ENTRIES
+    last = [tag("li", f"and {more} more")] if more > 0 else []
+    return tag("ul", *(tag("li", entry) for entry in entries[:ENTRIES]), *last)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _event(seq: int, tracks: Tracks) -> Markup:
+    return tag("a", f"#{seq}", href=f"#line-{seq}") if seq in tracks.lines else text(f"#{seq}")
+
+
+def _told(finding: Finding, story: Story) -> Markup:
+    """The sentence's own words are constants without markup; what is foreign goes through ``code``."""
+    return Markup(sentence(finding, code, story.cited(finding)))
+
+
+def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+    badge = tag("span", verdict.verdict, class_=f"verdict is-{verdict.verdict}")
+    yield tag("h1", "Episode ", code(verdict.episode, 100), " ", badge)
+    reasons = [*verdict.reasons, "", ""]
+    seconds = (
+        f" over {(story.end_mono_ns - story.start_mono_ns) / 1e9:.3f} s"
+        if story.start_mono_ns is not None and story.end_mono_ns is not None
+        else ""
+    )
+    processes = len(tracks.processes) + tracks.untracked
+    yield tag(
+        "p",
+        f"Proctor recorded {verdict.journal.events} events of {_count(processes, 'process', 'processes')}{seconds}.",
+    )
+    ordered = by_weight(verdict.findings)
+    counts = [finding for finding in ordered if weight(finding) != "nothing"]
+    if counts:
+        yield tag("ul", *(tag("li", _told(finding, story)) for finding in counts[:3]))
+    if len(counts) > 3:
+        yield tag("p", f"{len(counts) - 3} more findings count; see below.")
+    if not counts:
+        yield tag("p", "No finding counts. Rules look for less than can be done: this does not say nothing was done.")
+    if len(ordered) > len(counts):
+        yield tag("p", f"Findings that are reported and do not count: {len(ordered) - len(counts)}.")
+    if verdict.gaps:
+        yield tag("p", "Telemetry is known to be missing; see the gaps below.")
+    facts = [
+        ("verdict", join(tag("strong", verdict.verdict), ". ", reasons[0])),
+        ("score effect", join(tag("strong", verdict.score_effect), ". ", reasons[1])),
+        ("agent", agent(verdict)),
+        ("tier", verdict.tier),
+    ]
+    yield tag("dl", *(tag(kind, part) for name, said in facts for kind, part in (("dt", name), ("dd", said))),
+              class_="facts")  # fmt: skip
+
+
+def _findings(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Findings")
+    ordered = by_weight(verdict.findings)
+    for number, finding in enumerate(ordered[:FINDINGS], 1):
+        yield _finding(number, finding, story, tracks)
+    if len(ordered) > FINDINGS:
+        yield tag("p", f"And {len(ordered) - FINDINGS} more, in ", tag("code", "verdict.json"), ".")
+    if not ordered:
+        yield tag("p", "None.")
+
+
+def _finding(number: int, finding: Finding, story: Story, tracks: Tracks) -> Markup:
+    weighs = weight(finding)
+    traits = [
+        f"counts as {weighs}", f"level {finding.level}", f"grade {finding.grade}", f"outcome {finding.outcome}",
+        finding.authorisation, *([join("step ", code(finding.step, 80))] if finding.step is not None else []),
+        join("rule ", code(finding.rule, 80)),
+    ]  # fmt: skip
+    parts = [
+        tag("h3", f"{number}. ", code(finding.category, 80)),
+        tag("p", _told(finding, story)),
+        tag("ul", *(tag("li", trait) for trait in traits), class_="traits"),
+    ]
+    if (by := finding.authority) is not None:
+        said = ("Authorised in ", code(by.scope), ", because ", code(by.reason), ", by ", code(by.by, 100), ".")
+        parts.append(tag("p", *said))
+    shown = [_evidence(seq, story, tracks) for seq in finding.events[:EVIDENCE]]
+    if (more := max(finding.count, len(finding.events)) - len(shown)) > 0:
+        shown.append(text(f"and {more} more events"))
+    parts.append(tag("ul", *(tag("li", each) for each in shown), class_="evidence"))
+    return tag("article", *parts, id=f"finding-{number}", class_=f"w-{weighs}")
+
+
+def _evidence(seq: int, story: Story, tracks: Tracks) -> Markup:
+    event = story.evidence.get(seq)
+    if event is None:
+        return text(f"#{seq}, not in the journal")
+    rest = line(event, story.start_mono_ns).removeprefix(f"#{seq}").lstrip()
+    return join(_event(seq, tracks), " ", code(rest, 400))
+
+
+def _timeline(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Timeline")
+    if story.start_mono_ns is None or story.end_mono_ns is None:
+        yield tag("p", "Nothing was recorded.")
+        return
+    marks = [
+        Mark(seq, weight(finding), str(number), f"#finding-{number}")
+        for number, finding in enumerate(by_weight(verdict.findings)[:FINDINGS], 1)
+        for seq in finding.events[:EVIDENCE]
+    ]
+    marks += [Mark(note.event, "response", f"response {note.action}") for note in verdict.responses[:ENTRIES]]
+    marks += [Mark(note.event, "gap", f"gap of {note.of}") for note in verdict.gaps[:ENTRIES]]
+    picture, left_out = timeline(tracks, marks, story.start_mono_ns, story.end_mono_ns)
+    yield tag("div", picture, class_="picture")
+    yield tag("p", "Seconds since the first event. ", legend(), ". The numbers are those of the findings.",
+              class_="soft")  # fmt: skip
+    for said in left_out:
+        yield tag("p", said)
+
+
+def _asked(verdict: Verdict, story: Story, _: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "What was asked")
+    said = task(story)
+    if said is None:
+        yield tag("p", "The policy states no task.")
+    else:
+        kept = said[:4000].splitlines()
+        cut = [f"… ({len(said)} characters in all)"] if len(said) > 4000 else []
+        yield tag("pre", join(*(text(each, 4000) for each in [*kept, *cut]), by=Markup("\n")))
+    yield _items([Markup(entry) for entry in policy_entries(verdict, story, code)])
+
+
+def _changes(_: Verdict, __: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Changes asked for in the workspace")
+    yield tag(
+        "p",
+        "Calls that the agent's processes made; what the files held before and after is not recorded. "
+        "A call that is not counted as refused may still have failed.",
+        class_="soft",
+    )
+    if tracks.acts:
+        counted = ", ".join(f"{name} {count}" for name, count in sorted(tracks.acts.items()))
+        paths = len(tracks.changes)
+        at_least = "at least " if tracks.unlisted else ""
+        yield tag("p", f"Asked to: {counted}; on {at_least}{paths} paths; {tracks.refused} of the calls refused.")
+        yield _table(
+            ("path", "asked to", "refused"), [_change(*each) for each in islice(tracks.changes.items(), CHANGES)]
+        )
+        if paths > CHANGES or tracks.unlisted:
+            yield tag("p", f"And {at_least}{paths - CHANGES} more paths.")
+    else:
+        yield tag("p", "None.")
+    if tracks.elsewhere:
+        yield tag("p", f"Outside the workspace: {tracks.elsewhere} more calls.")
+
+
+def _change(path: str, change: Change) -> tuple[str, ...]:
+    acts = ", ".join(name if count == 1 else f"{name} {count} times" for name, count in change.acts.items())
+    return code(path, 200), acts, str(change.refused or "")
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> Markup:
+    kinds = [*classes, *[""] * len(head)]
+
+    def row(name: str, cells: Sequence[str]) -> Markup:
+        return tag("tr", *(tag(name, cell, class_=kind or None) for cell, kind in zip(cells, kinds, strict=False)))
+
+    return tag("table", tag("thead", row("th", head)), tag("tbody", *(row("td", cells) for cells in body)))
+
+
+def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Processes")
+    shown, omitted = rows(tracks.processes)
+    start = story.start_mono_ns or 0
+    body = []
+    for depth, track, hidden in shown:
+        branch = Markup(
+            "&#160;" * 3 * min(depth, 12) + ("&#9492; " if depth else "") + (f"({depth}) " if depth > 12 else "")
+        )
+        more = tag("div", f"and {hidden} more children", class_="soft") if hidden else ""
+        name = track.exe.rpartition("/")[2]
+        times = f"{(track.first - start) / 1e9:.3f}", f"{(track.last - start) / 1e9:.3f}"
+        step = code(track.step, 60) if track.step is not None else ""
+        body.append((join(branch, str(track.pid), " ", code(name, 40) if name else ""),
+                     join(code(track.argv, 200) if track.argv else "", more), step, *times, track.end))  # fmt: skip
+    if body:
+        head = ("process", "command line", "step", "first s", "last s", "ended with")
+        yield _table(head, body, ("p", "", "", "n", "n", "p"))
+    else:
+        yield tag("p", "None was recorded.")
+    if omitted + tracks.untracked:
+        yield tag("p", f"{omitted + tracks.untracked} more processes are not shown.")
+
+
+def _leftover(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Processes that outlived the agent")
+    yield _items(
+        [
+            join(
+                f"pid {process.pid}: ",
+                code(" ".join(process.cmdline) or process.exe or "name not known"),
+                *((", started in step ", code(process.origin_step, 80)) if process.origin_step is not None else ()),
+            )
+            for process in verdict.leftover
+        ]
+    )
+
+
+def _not_observed(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "What was looked for and not observed")
+    yield tag("p", "Rules look for less than can be done: not observed is not the same as not done.")
+    yield _items(
+        [join(code(slug, 80), ": ", MEANING.get(slug, "a category of its own")) for slug in verdict.not_observed],
+        "Nothing was looked for.",
+    )
+
+
+def _limits(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Gaps in the record")
+    gaps = [join(_event(gap.event, tracks), ": ", code(gap.of, 80), ": ", code(gap.what)) for gap in verdict.gaps]
+    yield _items(gaps, "None known.")
+    yield tag("h2", "Limits of this machine")
+    yield _items(
+        [join(code(name, 80), ": ", code(what)) for name, what in sorted(verdict.degraded.items())], "None known."
+    )
+
+
+def _responses(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Responses")
+    entries = []
+    for note in verdict.responses:
+        cause = note.finding or note.limit
+        to = (" to ", code(cause, 120)) if cause else ()
+        entries.append(join(_event(note.event, tracks), ": ", code(note.action, 20), *to, ": ", code(note.reason)))
+    yield _items(entries)
+
+
+def _check(verdict: Verdict, story: Story, _: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "How to check this")
+    yield tag(
+        "p",
+        "This page is derived from the journal beside it and proves nothing by itself. In the folder that holds it:",
+    )
+    yield tag("pre", Markup(_COMMANDS))
+    entries = [
+        join(
+            f"{verdict.journal.events} events, head ",
+            code(verdict.journal.head, 80),
+            f", {story.checkpoints} checkpoints",
+        )
+    ]
+    if story.opened is not None:
+        key = story.opened.data.key
+        entries.append(
+            join("signed by ", code(key, 80), ", a key that travels with the record: compare it with one you trust")
+        )
+    maker = verdict.proctor
+    entries.append(join("Proctor ", code(maker.version, 40), ", rules ", code(maker.rules_digest, 80)))
+    yield _items(entries)
+
+
+_COMMANDS = (
+    "proctor verify --trusted-key KEY .   # is the record as it was written, and by whom\n"
+    "proctor replay .                     # do its events give these findings again\n"
+    "proctor report --out - .             # this page again"
+)
+
+
+def _lines(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+    yield tag("h2", "Journal lines cited")
+    if not tracks.lines:
+        yield tag("p", "None.")
+        return
+    yield tag("p", "Lines of ", tag("code", "journal/000000.jsonl"), ", without the two members of the chain.",
+              class_="soft")  # fmt: skip
+    start = story.start_mono_ns
+    for seq, kept in sorted(tracks.lines.items()):
+        time = "" if start is None else f", {(tracks.times[seq][0] - start) / 1e9:+.3f} s"
+        where = tag("div", f"line {seq}{time}, hash ", tag("code", kept.hash))
+        yield tag(
+            "div", where, tag("pre", tag("bdi", text(kept.json, 1300), dir="ltr")), id=f"line-{seq}", class_="cited"
+        )
