@@ -60,6 +60,7 @@ def _parser() -> _Parser:
         default="verdict",
         help="whose status to exit with (default: verdict)",
     )
+    _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
 
     verify = add("verify", "verify", "check that a record is whole and untouched")
@@ -70,7 +71,11 @@ def _parser() -> _Parser:
 
     replay = add("replay", "replay", "judge a record again from its events, and compare with what was found then")
     replay.add_argument("dir", metavar="DIR", help="the record's folder")
+    _rules(replay)
     replay.add_argument("--json", action="store_true", help="print the findings as one line of JSON")
+
+    rules = add("rules", "rules", "list the rules that come with Proctor and those of folders, and what is evaluated")
+    rules.add_argument("dirs", nargs="*", metavar="DIR", help="a folder of Sigma rules (*.yml, at any depth)")
 
     ps = add("ps", "control", "list the episodes that are running")
     ps.set_defaults(action="ps", episode=None)
@@ -88,6 +93,16 @@ def _parser() -> _Parser:
     mark = add("mark", "mark", "inside a sandbox: say that a step begins or ends")
     mark.add_argument("words", nargs="*", metavar="begin ID | end ID | shell")
     return parser
+
+
+def _rules(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of Sigma rules beside those that come with Proctor; can be given several times",
+    )
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -14,14 +14,14 @@ from proctor.events.text import inert_json
 from proctor.findings import canonical, digest
 from proctor.journal.reader import read
 from proctor.policy.load import from_dict
-from proctor.session.spec import cache_folder
+from proctor.session.spec import cache_folder, folders
 
 __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Feed a record's events to the detectors again."""
-    rules = load((), cache_folder())
+    rules = load([Path(folder) for folder in folders(arguments.rules)], cache_folder())
     engine: Engine | None = None
     opened: Open | None = None
     closed: Close | None = None

@@ -15,6 +15,7 @@ from proctor.errors import UsageError
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
 from proctor.session.client import Client, environment, prepare
+from proctor.session.spec import folders
 
 if TYPE_CHECKING:
     from proctor.session.spec import EpisodeSpec
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = _working_folder()
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
-    spec = prepare(policy, [command], out=arguments.out, rules=(), caller=os.environ)
+    spec = prepare(policy, [command], out=arguments.out, rules=folders(arguments.rules), caller=os.environ)
     client = Client(arguments.supervisor, _narrator(arguments, spec))
     client.open(spec)
     started = _forward_signals(client)

@@ -6,13 +6,13 @@ import string
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value
+from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value, kind_of
 from proctor.detectors.matching import Facts, Test, predicate
 from proctor.detectors.narrowing import KEYS, Key, gate, narrow
 from proctor.detectors.rules import Node, Or, Rule, RuleSet
-from proctor.detectors.window import Window
+from proctor.detectors.window import Span, window
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
 from proctor.findings import Authority, Finding, Grade, Outcome
@@ -34,6 +34,16 @@ MAX_KEYS = 1_000
 _Applicable = tuple[Test | None, list[tuple[Test, Rule]], list[tuple[Test, Rule]]]
 """For events of one key: the gate of some rules, these rules, and those that have none."""
 
+
+class _Lane(NamedTuple):
+    """One way to look at events of a kind: as themselves, or as one of their records."""
+
+    name: str
+    fields: Mapping[str, Extract]
+    key: Key | None
+    decided: tuple[str, ...]
+
+
 Authoriser = Callable[[Policy, str, Sequence[str]], Authorise | None]
 
 
@@ -48,6 +58,7 @@ class _Hit:
     summary: str
     events: list[int] = field(default_factory=list)
     count: int = 0
+    last: int = 0
     targets: dict[str, None] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)
@@ -74,30 +85,34 @@ class Engine:
         self._authorise = authorise
         self._hits: dict[tuple[Any, ...], _Hit] = {}
         self._awaited: dict[int, list[_Hit]] = {}
-        self._windows: dict[str, dict[tuple[Value, ...], Window]] = {}
-        self._rules: dict[type[Event], list[Rule]] = {}
-        self._tests: dict[tuple[type[Event], Any], _Applicable] = {}
-        self._lanes: dict[type[Event], tuple[Mapping[str, Extract], Key | None]] = {}
+        self._windows: dict[str, dict[tuple[Value, ...], Span]] = {}
+        self._rules: dict[str, list[Rule]] = {}
+        self._tests: dict[tuple[str, Any], _Applicable] = {}
+        self._lanes: dict[type[Event], list[_Lane]] = {}
         self._correlations: dict[str, list[Rule]] = {}
         for rule in rules.rules:
             if rule.correlation is not None:
-                for base in rule.correlation.bases:
+                for base in dict.fromkeys(rule.correlation.bases):
                     self._correlations.setdefault(base, []).append(rule)
             else:
-                for kind in LOGSOURCES[rule.logsource].kinds:
-                    self._rules.setdefault(KINDS[kind], []).append(rule)
-                    self._lanes[KINDS[kind]] = FIELDS[kind], KEYS.get(kind, (None,))[0]
+                for name in LOGSOURCES[rule.logsource].kinds:
+                    self._rules.setdefault(name, []).append(rule)
+        for name in self._rules:
+            lane = _Lane(name, FIELDS[name], *KEYS.get(name, (None, ())))
+            self._lanes.setdefault(KINDS[kind_of(name)], []).append(lane)
 
-    def _applicable(self, kind: type[Event], key: Any, facts: Facts) -> _Applicable:
+    def _applicable(self, lane: _Lane, key: Any, facts: Facts) -> _Applicable:
         """What events of one key can still meet."""
-        _, fields = KEYS.get(_tag(kind), (None, ()))
         gates: list[Node] = []
         gated: list[tuple[Test, Rule]] = []
         others: list[tuple[Test, Rule]] = []
-        for rule in self._rules[kind]:
+        there = "type" not in lane.fields or facts.value("type") is not None
+        for rule in self._rules[lane.name] if there else ():
             if rule.condition is None or not LOGSOURCES[rule.logsource].only(facts.event):
                 continue
-            left = narrow(rule.condition, lambda match: predicate(match)(facts) if match.field in fields else None)
+            left = narrow(
+                rule.condition, lambda match: predicate(match)(facts) if match.field in lane.decided else None
+            )
             if isinstance(left, bool):
                 others += [(lambda _: True, rule)] if left else []
                 continue
@@ -106,7 +121,7 @@ class Engine:
             (others if needed is None else gated).append((predicate(left), rule))
         if len(self._tests) >= MAX_KEYS:
             self._tests.clear()
-        found = self._tests[kind, key] = (predicate(Or(tuple(gates))) if gates else None, gated, others)
+        found = self._tests[lane.name, key] = (predicate(Or(tuple(gates))) if gates else None, gated, others)
         return found
 
     def feed(self, event: Event) -> list[Finding]:
@@ -114,25 +129,29 @@ class Engine:
         kind = type(event)
         if kind is Result or kind is ExecResult:
             return self._result(event)
-        lane = self._lanes.get(kind)
-        if lane is None:
-            return []
-        fields, key_of = lane
-        key = key_of(event) if key_of is not None else None
-        facts = Facts(event, fields)
-        applicable = self._tests.get((kind, key))
-        if applicable is None:
-            applicable = self._applicable(kind, key, facts)
-        gate_test, gated, tests = applicable
-        if gate_test is not None and gate_test(facts):
-            tests = gated + tests
         found: list[_Hit] = []
-        for test, rule in tests:
-            if test(facts):
+        lanes = self._lanes.get(kind, ())
+        met: set[str] | None = set() if len(lanes) > 1 else None  # a rule is met once, by however many records
+        for lane in lanes:
+            key = lane.key(event) if lane.key is not None else None
+            facts = Facts(event, lane.fields)
+            applicable = self._tests.get((lane.name, key))
+            if applicable is None:
+                applicable = self._applicable(lane, key, facts)
+            gate_test, gated, tests = applicable
+            if gate_test is not None and gate_test(facts):
+                tests = gated + tests
+            for test, rule in tests:
+                if not test(facts):
+                    continue
+                if met is not None:
+                    if rule.name in met:
+                        continue
+                    met.add(rule.name)
                 if not rule.silent:
                     found.append(self._hit(rule, (), event))
                 for correlation in self._correlations.get(rule.name, ()):
-                    found += self._correlate(correlation, event)
+                    found += self._correlate(correlation, rule.name, facts)
         return [self._finding(hit) for hit in found]
 
     def findings(self) -> tuple[Finding, ...]:
@@ -157,6 +176,9 @@ class Engine:
         return hit
 
     def _add(self, hit: _Hit, event: Event) -> None:
+        if event.seq == hit.last:  # two rules of a correlation fit one event
+            return
+        hit.last = event.seq
         hit.count += 1
         hit.steps.add(event.step)
         if len(hit.events) < MAX_EVENTS:
@@ -231,23 +253,33 @@ class Engine:
 
     # --- correlations -------------------------------------------------------------------------------------------------
 
-    def _correlate(self, rule: Rule, event: Event) -> list[_Hit]:
+    def _correlate(self, rule: Rule, base: str, facts: Facts) -> list[_Hit]:
         correlation = rule.correlation
         if correlation is None:
             return []
-        group = tuple(_value(name, event) for name in correlation.group_by)
+        event = facts.event
+        group = tuple(
+            _grouped(correlation.aliases.get(name, {}).get(base, name), facts) for name in correlation.group_by
+        )
         if (rule.name, *group) in self._hits:
             return [self._hit(rule, group, event)]
         windows = self._windows.setdefault(rule.name, {})
-        window = windows.get(group)
-        if window is None:
+        seen = windows.get(group)
+        if seen is None:
             if len(windows) >= MAX_GROUPS:
                 windows.pop(next(iter(windows)))
-            window = windows[group] = Window(correlation)
-        if not window.add(event, _value(correlation.field, event) if correlation.field is not None else event.seq):
+            seen = windows[group] = window(correlation)
+        value: Value = base if correlation.type.startswith("temporal") else event.seq
+        if not seen.add(event, _grouped(correlation.field, facts) if correlation.field is not None else value):
             return []
         del windows[group]
-        return [self._hit(rule, group, seen) for seen in window.events()][-1:]
+        return [self._hit(rule, group, one) for one in seen.events()][-1:]
+
+
+def _grouped(name: str, facts: Facts) -> Value:
+    """A field of the record that was met, or else of its event."""
+    found = facts.value(name)
+    return _value(name, facts.event) if found is None else found
 
 
 def _tag(kind: type[Event]) -> str:
