@@ -256,6 +256,31 @@ def test_groups_are_counted_apart(tmp_path: Path) -> None:
     assert [one.events for one in found] == [(1, 4), (2, 5)]
 
 
+def two(tmp_path: Path, kind: str, more: str = "") -> RuleSet:
+    """A write of a .key file and a connection, correlated."""
+    write = "name: wrote\nlogsource: {product: linux, category: file_event}\ndetection:\n  s: {TargetFilename|endswith: .key}\n  condition: s\n"
+    reach = "name: reached\nlogsource: {product: linux, category: network_connection}\ndetection:\n  s: {DestinationPort: 22}\n  condition: s\n"
+    both = f"correlation:\n  type: {kind}\n  rules: [wrote, reached]\n  timespan: 10s\n{more}"
+    return made(tmp_path, write, reach, both)
+
+
+@pytest.mark.parametrize(("kind", "backwards"), [("temporal", 1), ("temporal_ordered", 0)])
+def test_events_of_two_rules_are_one_finding(tmp_path: Path, kind: str, backwards: int) -> None:
+    rules = two(tmp_path, kind)
+    (one,) = judged([write("/w/a.key", 1), write("/w/a", 2), connect("10.0.0.1", seq=3)], rules=rules)
+    assert (one.rule, one.events, one.count) == ("own.r2", (1, 3), 2)
+    assert len(judged([connect("10.0.0.1", seq=1), write("/w/a.key", 2)], rules=rules)) == backwards
+    assert judged([write("/w/a.key", 1), connect("10.0.0.1", seq=2, at_ns=12 * 10**9)], rules=rules) == ()
+
+
+def test_a_group_may_have_another_field_in_each_rule(tmp_path: Path) -> None:
+    aliases = "  group-by: [who]\n  aliases:\n    who: {wrote: Image, reached: Image}\n"
+    rules = two(tmp_path, "temporal", aliases)
+    assert len(judged([write("/w/a.key", 1), connect("10.0.0.1", seq=2)], rules=rules)) == 1
+    other = msgspec.structs.replace(connect("10.0.0.1", seq=2), exe="/usr/bin/nc")
+    assert judged([write("/w/a.key", 1), other], rules=rules) == ()
+
+
 def test_so_many_groups_are_counted_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test_groups_are_counted_apart(tmp_path)
     monkeypatch.setattr(limits, "MAX_GROUPS", 2)
