@@ -74,6 +74,20 @@ def _parser() -> _Parser:
     _rules(replay)
     replay.add_argument("--json", action="store_true", help="print the findings as one line of JSON")
 
+    findings = add("findings", "findings", "list a record's findings, and dismiss one that is no matter")
+    findings.add_argument("dir", metavar="DIR", help="the record's folder")
+    change = findings.add_mutually_exclusive_group()
+    change.add_argument("--dismiss", metavar="ID", help="the finding is no matter: add that, signed, beside the record")
+    change.add_argument("--restore", metavar="ID", help="take a dismissal back")
+    findings.add_argument("--reason", metavar="TEXT", help="why; needed with --dismiss")
+    findings.add_argument("--by", metavar="NAME", help="who says so; by default the user's name")
+    findings.add_argument("--json", action="store_true", help="print it as one line of JSON")
+
+    rejudge = add("rejudge", "rejudge", "judge a record by the rules of now, beside the verdict it has")
+    rejudge.add_argument("dir", metavar="DIR", help="the record's folder")
+    _rules(rejudge)
+    rejudge.add_argument("--out", metavar="FILE", help="write the new verdict there; a new file outside the record")
+
     rules = add("rules", "rules", "list the rules that come with Proctor and those of folders, and what is evaluated")
     rules.add_argument("dirs", nargs="*", metavar="DIR", help="a folder of Sigma rules (*.yml, at any depth)")
 

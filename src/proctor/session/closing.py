@@ -16,7 +16,7 @@ from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict,
 if TYPE_CHECKING:
     from proctor.session.supervisor import Supervisor
 
-__all__ = ["close", "evidence"]
+__all__ = ["close", "evidence", "write_whole"]
 
 
 def close(supervisor: Supervisor) -> None:
@@ -68,15 +68,19 @@ def close(supervisor: Supervisor) -> None:
     )
     writer.close()
     out = Path(supervisor.spec.out)
-    _write(out / "verdict.json", verdict_json(verdict) + b"\n")
+    write_whole(out / "verdict.json", verdict_json(verdict) + b"\n")
     from proctor.reports import markdown  # the agent has ended: nobody waits for its import
 
-    _write(out / "report.md", markdown(verdict, read(out)).encode("utf-8", "replace"))
+    write_whole(out / "report.md", markdown(verdict, read(out)).encode("utf-8", "replace"))
     supervisor.tell(op="verdict")
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and synced.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
