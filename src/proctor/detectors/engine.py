@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value, kind_of
 from proctor.detectors.matching import Facts, Test, predicate
 from proctor.detectors.narrowing import KEYS, Key, gate, narrow
-from proctor.detectors.rules import Node, Or, Rule, RuleSet
+from proctor.detectors.rules import Match, Or, Rule, RuleSet
 from proctor.detectors.window import Span, window
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
@@ -31,8 +31,12 @@ MAX_AWAITED = 10_000
 """Events whose result is still looked for; the oldest is given up, and stays ``attempted``."""
 MAX_KEYS = 1_000
 
-_Applicable = tuple[Test | None, list[tuple[Test, Rule]], list[tuple[Test, Rule]]]
-"""For events of one key: the gate of some rules, these rules, and those that have none."""
+CHUNK = 12
+"""Rules behind one gate: few enough that one open gate leaves most of a large set alone."""
+
+_Tests = tuple[tuple[Test, Rule], ...]
+_Applicable = tuple[tuple[tuple[Test, _Tests], ...], _Tests]
+"""For events of one key: gates, each with the rules behind it, and the rules that have none."""
 
 
 class _Lane(NamedTuple):
@@ -103,25 +107,39 @@ class Engine:
 
     def _applicable(self, lane: _Lane, key: Any, facts: Facts) -> _Applicable:
         """What events of one key can still meet."""
-        gates: list[Node] = []
+        gates: list[tuple[Match, ...]] = []
         gated: list[tuple[Test, Rule]] = []
         others: list[tuple[Test, Rule]] = []
+
+        def known(match: Match) -> bool | None:
+            """A field that the key decides, or that these events never have."""
+            decided = match.field in lane.decided or match.field not in lane.fields
+            return predicate(match)(facts) if decided else None
+
         there = "type" not in lane.fields or facts.value("type") is not None
         for rule in self._rules[lane.name] if there else ():
             if rule.condition is None or not LOGSOURCES[rule.logsource].only(facts.event):
                 continue
-            left = narrow(
-                rule.condition, lambda match: predicate(match)(facts) if match.field in lane.decided else None
-            )
+            left = narrow(rule.condition, known)
             if isinstance(left, bool):
                 others += [(lambda _: True, rule)] if left else []
                 continue
             needed = gate(left)
-            gates += needed or ()
-            (others if needed is None else gated).append((predicate(left), rule))
+            if needed is None:
+                others.append((predicate(left), rule))
+            else:
+                gates.append(needed)
+                gated.append((predicate(left), rule))
+        chunks = tuple(
+            (
+                predicate(Or(tuple(match for needed in gates[at : at + CHUNK] for match in needed))),
+                tuple(gated[at : at + CHUNK]),
+            )
+            for at in range(0, len(gated), CHUNK)
+        )
         if len(self._tests) >= MAX_KEYS:
             self._tests.clear()
-        found = self._tests[lane.name, key] = (predicate(Or(tuple(gates))) if gates else None, gated, others)
+        found = self._tests[lane.name, key] = (chunks, tuple(others))
         return found
 
     def feed(self, event: Event) -> list[Finding]:
@@ -130,29 +148,35 @@ class Engine:
         if kind is Result or kind is ExecResult:
             return self._result(event)
         found: list[_Hit] = []
-        lanes = self._lanes.get(kind, ())
+        lanes = self._lanes.get(kind)
+        if lanes is None:
+            return []
         met: set[str] | None = set() if len(lanes) > 1 else None  # a rule is met once, by however many records
         for lane in lanes:
-            key = lane.key(event) if lane.key is not None else None
-            facts = Facts(event, lane.fields)
-            applicable = self._tests.get((lane.name, key))
+            name, fields, key_of, _ = lane
+            key = key_of(event) if key_of is not None else None
+            facts = Facts(event, fields)
+            applicable = self._tests.get((name, key))
             if applicable is None:
                 applicable = self._applicable(lane, key, facts)
-            gate_test, gated, tests = applicable
-            if gate_test is not None and gate_test(facts):
-                tests = gated + tests
+            chunks, tests = applicable
+            for gate_test, gated in chunks:
+                if gate_test(facts):
+                    tests += gated
             for test, rule in tests:
-                if not test(facts):
-                    continue
-                if met is not None:
-                    if rule.name in met:
-                        continue
-                    met.add(rule.name)
-                if not rule.silent:
-                    found.append(self._hit(rule, (), event))
-                for correlation in self._correlations.get(rule.name, ()):
-                    found += self._correlate(correlation, rule.name, facts)
-        return [self._finding(hit) for hit in found]
+                if test(facts):
+                    if met is not None:
+                        if rule.name in met:
+                            continue
+                        met.add(rule.name)
+                    found += self._met(rule, facts)
+        return [self._finding(hit) for hit in found] if found else []
+
+    def _met(self, rule: Rule, facts: Facts) -> list[_Hit]:
+        found = [] if rule.silent else [self._hit(rule, (), facts.event)]
+        for correlation in self._correlations.get(rule.name, ()):
+            found += self._correlate(correlation, rule.name, facts)
+        return found
 
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, by its first event and then its rule."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from proctor.detectors.auditd import CALLS, RECORDS
 from proctor.detectors.compile import compile_rules
 from proctor.detectors.engine import Engine
+from proctor.detectors.fields import kind_of
+from proctor.detectors.matching import Facts, predicate
 from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.policy.records import Policy
 from proctor.sandbox import calls
 from tests.unit.detectors.events import connect, make, run, write
+from tests.unit.events.strategies import events as any_events
 
 HEAD = "title: t\nid: 5d0c3f0e-1b6a-4f0e-9a57-3f1c5a0f7b77\nlevel: low\nlogsource: {product: linux, service: auditd}\n"
 
@@ -156,3 +162,33 @@ def test_the_calls_are_those_that_leave_a_record() -> None:
 def test_every_record_has_a_type_and_a_text(tmp_path: Path) -> None:
     assert all({"type", "record"} <= set(fields) for fields in RECORDS.values())
     assert len(found(tmp_path, selection(type="SYSCALL", pid="10", ppid="1"), run("true"))) == 1
+
+
+FOLDED = """
+  a: {type: EXECVE, a0|contains: a}
+  b: {type: [PATH, SYSCALL], record|contains: [a, e]}
+  c: {nametype: [CREATE, DELETE]}
+  d: {a0: null}
+  e: {SYSCALL|startswith: c, exe|exists: true}
+  condition: CONDITION
+"""
+
+
+@pytest.mark.parametrize("condition", ["1 of them", "b and not c", "not d", "e or (a and not b)", "d and not 1 of a*"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(events=st.lists(any_events(), max_size=20))
+def test_a_rule_is_met_exactly_where_a_record_fits(tmp_path: Path, condition: str, events: list[Event]) -> None:
+    """The engine leaves out what a record's name decides; written out plainly, the same events meet the rule."""
+    rules = rule(tmp_path, FOLDED.lstrip("\n").replace("CONDITION", condition))
+    (one,) = rules.rules
+    assert one.condition is not None
+    test = predicate(one.condition)
+    wanted = 0
+    engine = Engine(rules, Policy(workspace="/w"))
+    for seq, event in enumerate(events, 1):
+        numbered = msgspec.structs.replace(event, seq=seq)
+        engine.feed(numbered)
+        kind = str(type(event).__struct_config__.tag)
+        records = [Facts(numbered, fields) for name, fields in RECORDS.items() if kind_of(name) == kind]
+        wanted += any(test(facts) for facts in records if facts.value("type") is not None)
+    assert sum(finding.count for finding in engine.findings()) == wanted
