@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import proctor
+from proctor.errors import UsageError
 from tests.live.place import Place
 
 RULE = """title: A look at the machine
@@ -81,3 +83,26 @@ def test_the_list_says_what_is_evaluated(place: Place) -> None:
         "outside: 1 of 2 evaluated",
     ]
     assert b"outside:" not in place.proctor("rules").stdout
+
+
+def test_the_library_takes_folders_of_rules(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.state))
+    monkeypatch.setenv("XDG_CACHE_HOME", place.env["XDG_CACHE_HOME"])
+    rules = place.folder / "rules"
+    with proctor.Launcher(rules=[str(rules)]) as launcher:
+        with proctor.Episode(workspace=place.workspace, rules=[rules], launcher=launcher) as episode:
+            episode.run(["uname"])
+        assert episode.verdict is not None
+        assert [one.rule for one in episode.verdict.findings] == ["look"]
+        with proctor.Episode(workspace=place.workspace, launcher=launcher) as episode:
+            episode.run(["uname"])
+        assert episode.verdict is not None
+        assert episode.verdict.findings == ()
+        (rules / "bad.yml").write_text("x: 1\n")
+        other = place.folder / "other"
+        rules.rename(other)
+        refused = proctor.Episode(workspace=place.workspace, rules=[other], launcher=launcher)
+        with pytest.raises(UsageError, match=r"bad\.yml:1: "), refused:
+            pass
+    with pytest.raises(UsageError, match=r"bad\.yml:1: "):
+        proctor.Launcher(rules=[str(other)])

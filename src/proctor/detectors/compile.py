@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from msgspec import structs
 
 from proctor.detectors.rules import Rule, RuleSet, Unevaluable
 from proctor.errors import RuleError
@@ -114,8 +113,8 @@ def compile_rules(folders: Sequence[Path]) -> RuleSet:
 
 
 def _compile(files: list[_File], digest: str) -> RuleSet:
-    from proctor.detectors.correlating import correlate, is_correlation, names_of  # pySigma, as said above
-    from proctor.detectors.documents import read, single
+    from proctor.detectors.correlating import link  # pySigma, as said above
+    from proctor.detectors.documents import is_correlation, read, single
 
     documents = []
     for file in files:
@@ -127,27 +126,7 @@ def _compile(files: list[_File], digest: str) -> RuleSet:
             raise RuleError(
                 f"{one.name}: two rules have this name; allowed is one each, over all folders", file=one.file
             )
-    called = names_of(documents)
-    singles = {one.name: single(one) for one in documents if not is_correlation(one)}
-    found: dict[str, Rule | Unevaluable] = {}
-    takers: dict[str, list[str]] = {}
-    for one in documents:
-        if not is_correlation(one):
-            continue
-        found[one.name], bases = correlate(one, called, singles)
-        if not one.rule.generate:  # by the specification the rules of a correlation then stand for nothing themselves
-            for name in dict.fromkeys(bases):
-                takers.setdefault(name, []).append(one.name)
-    every = singles | found
-    for served, correlations in takers.items():
-        base = every[served]
-        if isinstance(base, Unevaluable):
-            continue
-        if any(isinstance(every[taker], Rule) for taker in correlations):
-            every[served] = structs.replace(base, silent=True)
-        else:
-            reason = f"it only serves {', '.join(correlations)}, not evaluated"
-            every[served] = Unevaluable(slug=base.slug, name=served, reason=reason, outside=base.outside)
+    every = link(documents, {one.name: single(one) for one in documents if not is_correlation(one)})
     ordered = [every[one.name] for one in documents]
     return RuleSet(
         digest=digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 
 from proctor.detectors.documents import Document, shared
@@ -12,42 +13,69 @@ from proctor.detectors.fields import LOGSOURCES
 from proctor.detectors.rules import Correlation, Rule, Unevaluable
 from proctor.errors import RuleError
 
-__all__ = ["correlate", "is_correlation", "names_of"]
+__all__ = ["link"]
 
 _TYPES = ("event_count", "value_count", "temporal", "temporal_ordered")
 
 
-def is_correlation(one: Document) -> bool:
-    """Whether a document correlates other rules."""
-    return isinstance(one.rule, SigmaCorrelationRule)
-
-
-def names_of(documents: list[Document]) -> dict[str, str]:
-    """What each rule can be called by a correlation, its id or its name, to its name."""
-    called = {str(one.rule.id): one.name for one in documents if one.rule.id is not None}
-    return called | {one.name: one.name for one in documents}
-
-
-def correlate(
-    one: Document, called: Mapping[str, str], singles: Mapping[str, Rule | Unevaluable]
-) -> tuple[Rule | Unevaluable, tuple[str, ...]]:
-    """Compile one correlation.
-
-    Args:
-        one: the document.
-        called: from :func:`names_of`.
-        singles: the rules that are no correlations, by name.
-
-    Returns: the rule, or why it is not evaluated; and the names of the rules that it takes.
+def link(documents: list[Document], singles: Mapping[str, Rule | Unevaluable]) -> dict[str, Rule | Unevaluable]:
+    """Return all rules by name: the ``singles``, silent where they only serve correlations, and the correlations.
 
     Raises:
-        RuleError: it takes a rule that is not there.
+        RuleError: a correlation takes a rule that is not there.
     """
-    common, rule = shared(one), one.rule
-    bases = tuple(_called(one, reference.reference, called) for reference in rule.rules or ())
+    # A rule is called by its id or its name.
+    called = {str(one.rule.id): one.name for one in documents if one.rule.id is not None}
+    called |= {one.name: one.name for one in documents}
+    waiting = {one.name: one for one in documents if isinstance(one.rule, SigmaCorrelationRule)}
+    bases = {name: _bases(one, called) for name, one in waiting.items()}
+    takers: dict[str, list[str]] = {}
+    for name, one in waiting.items():
+        if not one.rule.generate:  # by the specification the rules of a correlation then stand for nothing themselves
+            for base in dict.fromkeys(bases[name]):
+                takers.setdefault(base, []).append(name)
+    every = dict(singles)
+    while ready := [name for name in waiting if not waiting.keys() & bases[name]]:
+        for name in ready:
+            every[name] = _correlate(waiting.pop(name), bases[name], called, every)
+    for name, one in waiting.items():
+        every[name] = _left(one, f"correlates itself, by way of {', '.join(sorted(waiting.keys() & bases[name]))}")
+    _silence(every, takers)
+    return every
 
-    def left(reason: str) -> tuple[Unevaluable, tuple[str, ...]]:
-        return Unevaluable(slug=one.slug, name=one.name, reason=reason, outside=one.outside), bases
+
+def _silence(every: dict[str, Rule | Unevaluable], takers: Mapping[str, list[str]]) -> None:
+    changed = True
+    while changed:  # what only serves a correlation that is not evaluated takes with it what only serves that
+        changed = False
+        for name, correlations in takers.items():
+            base = every[name]
+            if isinstance(base, Unevaluable):
+                continue
+            if any(isinstance(every[taker], Rule) for taker in correlations):
+                every[name] = structs.replace(base, silent=True)
+            else:
+                reason = f"it only serves {', '.join(correlations)}, not evaluated"
+                every[name] = Unevaluable(slug=base.slug, name=name, reason=reason, outside=base.outside)
+                changed = True
+
+
+def _bases(one: Document, called: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(_called(one, reference.reference, called) for reference in one.rule.rules or ())
+
+
+def _left(one: Document, reason: str) -> Unevaluable:
+    return Unevaluable(slug=one.slug, name=one.name, reason=reason, outside=one.outside)
+
+
+def _correlate(
+    one: Document, bases: tuple[str, ...], called: Mapping[str, str], every: Mapping[str, Rule | Unevaluable]
+) -> Rule | Unevaluable:
+    """Compile one correlation whose bases are compiled, or say why it is not evaluated."""
+    common, rule = shared(one), one.rule
+
+    def left(reason: str) -> Unevaluable:
+        return _left(one, reason)
 
     kind = rule.type.name.lower()
     if kind not in _TYPES:
@@ -64,12 +92,8 @@ def correlate(
         return left("correlation temporal_ordered of fewer than all of its rules")
     if kind == "temporal" and condition.count + (operator == "gt") > len(set(bases)):
         return left("correlation temporal of more rules than it names")
-    if missing := [name for name in bases if not isinstance(singles.get(name), Rule)]:
-        chained = [name for name in missing if name not in singles]
-        return left(
-            f"correlates a correlation, {', '.join(chained)}" if chained
-            else f"correlates {', '.join(sorted(set(missing)))}, not evaluated"
-        )  # fmt: skip
+    if missing := sorted({name for name in bases if not isinstance(every[name], Rule)}):
+        return left(f"correlates {', '.join(missing)}, not evaluated")
     made = Correlation(
         type=kind, bases=bases, group_by=tuple(rule.group_by or ()), aliases=_aliases(one, called),
         timespan_ns=rule.timespan.seconds * 1_000_000_000,
@@ -77,14 +101,19 @@ def correlate(
         field=condition.fieldref if kind == "value_count" else None,
     )  # fmt: skip
     for name in dict.fromkeys(bases):
-        base: Any = singles[name]
         wanted = {made.aliases.get(field, {}).get(name, field) for field in made.group_by}
         wanted |= {made.field} if made.field is not None else set()
-        if lost := wanted - LOGSOURCES[base.logsource].fields():
-            return left(
-                f"groups or counts by {', '.join(sorted(lost))}, which {base.logsource} of {name} does not have"
-            )
-    return Rule(**common, correlation=made), bases
+        if lost := wanted - _fields(name, every):
+            return left(f"groups or counts by {', '.join(sorted(lost))}, which events of {name} do not have")
+    return Rule(**common, correlation=made)
+
+
+def _fields(name: str, every: Mapping[str, Rule | Unevaluable]) -> frozenset[str]:
+    """Fields that events of a rule can have; of a correlation, those of the rules that it takes."""
+    rule: Any = every[name]
+    if rule.correlation is None:
+        return LOGSOURCES[rule.logsource].fields()
+    return frozenset(field for base in rule.correlation.bases for field in _fields(base, every))
 
 
 def _called(one: Document, reference: str, called: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from proctor.errors import RuleError
 from proctor.findings import Level
 from proctor.policy.taxonomy import OUTSIDE
 
-__all__ = ["Document", "read", "shared", "single", "source_of"]
+__all__ = ["Document", "is_correlation", "read", "shared", "single", "source_of"]
 
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+")
 _TACTIC = re.compile(r"[a-z]+(?:[-_][a-z]+)*")
@@ -196,8 +196,13 @@ def _outside(tags: list[Any]) -> str:
     return f"{OUTSIDE}.unclassified"
 
 
+def is_correlation(one: Document) -> bool:
+    """Whether a document correlates other rules."""
+    return isinstance(one.rule, SigmaCorrelationRule)
+
+
 def _targets(one: Document) -> tuple[str, ...]:
-    if not one.outside or isinstance(one.rule, SigmaCorrelationRule):
+    if not one.outside or is_correlation(one):
         return ()
     source = source_of(one.rule)
     return _TARGETS.get(source, ("TargetFilename",) if source.startswith("linux/file_") else ())

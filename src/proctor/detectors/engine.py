@@ -285,7 +285,9 @@ class Engine:
         group = tuple(
             _grouped(correlation.aliases.get(name, {}).get(base, name), facts) for name in correlation.group_by
         )
-        if (rule.name, *group) in self._hits:
+        outer = self._correlations.get(rule.name, ())
+        found = (rule.name, *group) in self._hits
+        if found and not outer:
             return [self._hit(rule, group, event)]
         windows = self._windows.setdefault(rule.name, {})
         seen = windows.get(group)
@@ -294,10 +296,17 @@ class Engine:
                 windows.pop(next(iter(windows)))
             seen = windows[group] = window(correlation)
         value: Value = base if correlation.type.startswith("temporal") else event.seq
-        if not seen.add(event, _grouped(correlation.field, facts) if correlation.field is not None else value):
-            return []
-        del windows[group]
-        return [self._hit(rule, group, one) for one in seen.events()][-1:]
+        holds = seen.add(event, _grouped(correlation.field, facts) if correlation.field is not None else value)
+        if not holds:
+            return [self._hit(rule, group, event)] if found else []
+        hits: list[_Hit] = []
+        if not rule.silent:
+            hits = [self._hit(rule, group, one) for one in ([event] if found else seen.events())][-1:]
+        if not outer:
+            del windows[group]
+        for correlation_of_it in outer:  # to which this one is met by every event at which it holds
+            hits += self._correlate(correlation_of_it, rule.name, facts)
+        return hits
 
 
 def _grouped(name: str, facts: Facts) -> Value:

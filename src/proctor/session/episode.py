@@ -111,6 +111,8 @@ class Episode:
             self._client = self._launcher.start(spec)
             self._client.wait("ready")
         except BaseException:
+            if self._client is not None:
+                self._client.channel.close()
             self._end_launcher()
             raise
         self.out = Path(spec.out)

@@ -156,7 +156,7 @@ def test_a_correlation_keeps_what_it_counts(tmp_path: Path) -> None:
         (correlation("temporal", "base and not base"), "correlation temporal with a condition in words"),
         (correlation("temporal", "{gte: 2}"), "correlation temporal of more rules than it names"),
         (correlation("temporal_ordered", "{gte: 2}"), "correlation temporal_ordered of fewer than all of its rules"),
-        (correlation(more="  group-by: [User]\n"), "groups or counts by User, which linux/process_creation of base "),
+        (correlation(more="  group-by: [User]\n"), "groups or counts by User, which events of base do not have"),
     ],
 )
 def test_a_correlation_that_is_not_evaluated_is_listed_and_what_only_serves_it(
