@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ def compile_rules(folders: Sequence[Path]) -> RuleSet:
 
 def _compile(files: list[_File], digest: str) -> RuleSet:
     from proctor.detectors.correlating import link  # pySigma, as said above
-    from proctor.detectors.documents import is_correlation, read, single
+    from proctor.detectors.documents import guarded, is_correlation, read, single
 
     documents = []
     for file in files:
@@ -126,7 +127,8 @@ def _compile(files: list[_File], digest: str) -> RuleSet:
             raise RuleError(
                 f"{one.name}: two rules have this name; allowed is one each, over all folders", file=one.file
             )
-    every = link(documents, {one.name: single(one) for one in documents if not is_correlation(one)})
+    singles = {one.name: guarded(one, partial(single, one)) for one in documents if not is_correlation(one)}
+    every = link(documents, singles)
     ordered = [every[one.name] for one in documents]
     return RuleSet(
         digest=digest,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import structs
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 
-from proctor.detectors.documents import Document, shared
+from proctor.detectors.documents import Document, guarded, shared
 from proctor.detectors.fields import LOGSOURCES
 from proctor.detectors.rules import Correlation, Rule, Unevaluable
 from proctor.errors import RuleError
@@ -28,7 +29,7 @@ def link(documents: list[Document], singles: Mapping[str, Rule | Unevaluable]) -
     called = {str(one.rule.id): one.name for one in documents if one.rule.id is not None}
     called |= {one.name: one.name for one in documents}
     waiting = {one.name: one for one in documents if isinstance(one.rule, SigmaCorrelationRule)}
-    bases = {name: _bases(one, called) for name, one in waiting.items()}
+    bases = {name: guarded(one, partial(_bases, one, called)) for name, one in waiting.items()}
     takers: dict[str, list[str]] = {}
     for name, one in waiting.items():
         if not one.rule.generate:  # by the specification the rules of a correlation then stand for nothing themselves
@@ -37,7 +38,8 @@ def link(documents: list[Document], singles: Mapping[str, Rule | Unevaluable]) -
     every = dict(singles)
     while ready := [name for name in waiting if not waiting.keys() & bases[name]]:
         for name in ready:
-            every[name] = _correlate(waiting.pop(name), bases[name], called, every)
+            one = waiting.pop(name)
+            every[name] = guarded(one, partial(_correlate, one, bases[name], called, every))
     for name, one in waiting.items():
         every[name] = _left(one, f"correlates itself, by way of {', '.join(sorted(waiting.keys() & bases[name]))}")
     _silence(every, takers)

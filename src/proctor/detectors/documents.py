@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import string
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, get_args
 
+import msgspec
 import yaml
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
@@ -26,7 +28,7 @@ from proctor.errors import RuleError
 from proctor.findings import Level
 from proctor.policy.taxonomy import OUTSIDE
 
-__all__ = ["Document", "is_correlation", "read", "shared", "single", "source_of"]
+__all__ = ["Document", "guarded", "is_correlation", "read", "shared", "single", "source_of"]
 
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+")
 _TACTIC = re.compile(r"[a-z]+(?:[-_][a-z]+)*")
@@ -147,6 +149,26 @@ def _line(node: yaml.Node, *keys: str) -> int:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()) or "no reason given"
+
+
+T = TypeVar("T")
+
+
+def guarded(one: Document, make: Callable[[], T]) -> T:
+    """Return what ``make`` makes of ``one``; pySigma checks few types, and so what fails on a value fails here.
+
+    Raises:
+        RuleError: it fails, or its result is not of the kinds that a compiled rule has.
+    """
+    try:
+        made = make()
+        if isinstance(made, Rule | Unevaluable):
+            msgspec.convert(msgspec.to_builtins(made), type(made))
+    except RuleError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a value of a wrong kind leads to
+        raise _wrong(one, f"no rule ({type(error).__name__}: {_one_line(str(error))})", *_place(error)) from None
+    return made
 
 
 # --- one rule ---------------------------------------------------------------------------------------------------------

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from proctor.detectors.compile import compile_rules
 from proctor.detectors.engine import Engine
@@ -185,6 +192,68 @@ def test_a_base_that_generates_makes_findings_too(tmp_path: Path) -> None:
         "  timespan: 1m\n  condition: {gte: 2}\n",
     )
     assert [each.rule for each in found(rules, run("/bin/uname"), run("/bin/uname", seq=2))] == ["any", "z"]
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(["s", "1 of them"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+CORRELATED = """
+title: c
+name: c
+level: low
+correlation:
+  type: temporal
+  rules: [any#0]
+  group-by: [Image]
+  timespan: 1m
+  aliases: {Image: {any#0: Image}}
+  condition: {gte: 1}
+category: own.c
+summary: "{Image}"
+targets: [Image]
+maturity: sandbox
+"""
+
+
+def places(node: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [*([at] if at else []), *(place for key, one in inner for place in places(one, (*at, key)))]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_stands_in_a_rule_it_is_one_line_or_a_rule(data: st.DataObject) -> None:
+    documents = [yaml.safe_load(RULE), yaml.safe_load(CORRELATED)]
+    number = data.draw(st.integers(0, 1))
+    place = data.draw(st.sampled_from(places(documents[number])))
+    node = documents[number]
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = data.draw(VALUES)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "any.yml"
+        file.write_text(yaml.safe_dump_all(documents, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
+        answer: RuleSet | RuleError
+        try:
+            answer = compile_rules([Path(folder)])
+        except RuleError as error:
+            answer = error
+        if isinstance(answer, RuleError):
+            assert str(answer).startswith(str(file))
+            assert "\n" not in str(answer)
+        else:
+            found(answer, run("/usr/bin/uname"))
+            assert msgspec.json.decode(msgspec.json.encode(answer), type=RuleSet) == answer
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_one_line_or_a_rule(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "any.yml").write_bytes(RULE.encode()[: len(content)] + content)
+        with contextlib.suppress(RuleError):
+            compile_rules([Path(folder)])
 
 
 # --- SigmaHQ's, which are no part of the project ----------------------------------------------------------------------
