@@ -129,8 +129,8 @@ def role(path: str) -> kinds.PathRole:
 class Episode:
     """One row's events, judged by an engine of its own."""
 
-    def __init__(self) -> None:
-        self.engine = Engine(RULES, POLICY)
+    def __init__(self, engine: Engine | None = None) -> None:
+        self.engine = engine if engine is not None else Engine(RULES, POLICY)
         self.seq = 0
 
     def _feed(self, cls: type[Event], data: Any, exe: str) -> None:

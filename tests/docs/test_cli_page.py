@@ -11,7 +11,10 @@ from proctor.cli.parser import parse
 from proctor.verdicts import EXIT_STATUS
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
-COMMANDS = ("run", "verify", "replay", "report", "export", "lint", "ps", "thaw", "kill", "doctor", "mark")
+COMMANDS = (
+    "run", "verify", "replay", "report", "export", "lint", "findings", "rejudge", "rules", "ps", "thaw", "kill", "doctor",
+    "mark",
+)  # fmt: skip
 
 
 def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:

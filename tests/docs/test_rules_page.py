@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from proctor.detectors.fields import FIELDS, LOGSOURCES
+from proctor.detectors.fields import FIELDS, LOGSOURCES, Logsource, kind_of
 from tests.rules.cases import FILES, documents, slug
 
 PAGE = Path(__file__).parents[2] / "docs/rules.md"
@@ -19,10 +19,18 @@ def shipped() -> str:
     return "\n".join(rows)
 
 
+ARGUMENTS = {f"a{number}" for number in range(64)}
+
+
+def _arguments(source: Logsource) -> str:
+    return ", a0 to a63" if source.fields() >= ARGUMENTS else ""
+
+
 def mapping() -> str:
     rows = ["| Sigma log source | event kinds | fields |", "|---|---|---|"]
     for name, source in LOGSOURCES.items():
-        rows.append(f"| {name} | {', '.join(source.kinds)} | {', '.join(sorted(source.fields()))} |")
+        kinds = ", ".join(dict.fromkeys(map(kind_of, source.kinds)))
+        rows.append(f"| {name} | {kinds} | {', '.join(sorted(source.fields() - ARGUMENTS))}{_arguments(source)} |")
     return "\n".join(rows)
 
 

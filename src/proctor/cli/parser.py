@@ -31,6 +31,9 @@ def _lazy(module: str) -> Callable[[argparse.Namespace], int]:
     return command
 
 
+_Add = Callable[[str, str, str], argparse.ArgumentParser]
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="proctor", description="Contain, record and judge an AI agent's episode.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"proctor {__version__}")
@@ -41,6 +44,29 @@ def _parser() -> _Parser:
         sub.set_defaults(command=_lazy(module))
         return sub
 
+    _running(add)
+    _records(add)
+
+    ps = add("ps", "control", "list the episodes that are running")
+    ps.set_defaults(action="ps", episode=None)
+    for name, text in (
+        ("thaw", "let a frozen episode go on; the call it was frozen for is refused, an open of a decoy goes on"),
+        ("kill", "end a running episode; it is judged"),
+    ):
+        sub = add(name, "control", text)
+        sub.set_defaults(action=name)
+        sub.add_argument("episode", metavar="EPISODE", help="the episode's id, as `proctor ps` shows it")
+
+    doctor = add("doctor", "doctor", "say which tier this machine gives, and what is missing for the next")
+    doctor.add_argument("--json", action="store_true", help="print it as one line of JSON")
+
+    mark = add("mark", "mark", "inside a sandbox: say that a step begins or ends")
+    mark.add_argument("words", nargs="*", metavar="begin ID | end ID | shell")
+    return parser
+
+
+def _running(add: _Add) -> None:
+    """The command that makes a record."""
     run = add("run", "run", "run a command in a sandbox, record what it does, and judge it")
     run.add_argument(
         "--policy",
@@ -64,8 +90,12 @@ def _parser() -> _Parser:
     run.add_argument(
         "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
     )
+    _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
 
+
+def _records(add: _Add) -> None:
+    """The commands that read one."""
     verify = add("verify", "verify", "check that a record is whole and untouched")
     verify.add_argument("dir", metavar="DIR", help="the record's folder")
     verify.add_argument(
@@ -74,6 +104,7 @@ def _parser() -> _Parser:
 
     replay = add("replay", "replay", "judge a record again from its events, and compare with what was found then")
     replay.add_argument("dir", metavar="DIR", help="the record's folder")
+    _rules(replay)
     replay.add_argument("--json", action="store_true", help="print the findings as one line of JSON")
 
     report = add("report", "report", "make a record's page for people, report.html, again")
@@ -89,22 +120,32 @@ def _parser() -> _Parser:
     lint.add_argument("text", metavar="TEXT", help="the text's file, or `-` for stdin")
     lint.add_argument("--against", metavar="DIR", required=True, help="the record's folder")
 
-    ps = add("ps", "control", "list the episodes that are running")
-    ps.set_defaults(action="ps", episode=None)
-    for name, text in (
-        ("thaw", "let a frozen episode go on; the call it was frozen for is refused, an open of a decoy goes on"),
-        ("kill", "end a running episode; it is judged"),
-    ):
-        sub = add(name, "control", text)
-        sub.set_defaults(action=name)
-        sub.add_argument("episode", metavar="EPISODE", help="the episode's id, as `proctor ps` shows it")
+    findings = add("findings", "findings", "list a record's findings, and dismiss one that is no matter")
+    findings.add_argument("dir", metavar="DIR", help="the record's folder")
+    change = findings.add_mutually_exclusive_group()
+    change.add_argument("--dismiss", metavar="ID", help="the finding is no matter: add that, signed, beside the record")
+    change.add_argument("--restore", metavar="ID", help="take a dismissal back")
+    findings.add_argument("--reason", metavar="TEXT", help="why; needed with --dismiss")
+    findings.add_argument("--by", metavar="NAME", help="who says so; by default the user's name")
+    findings.add_argument("--json", action="store_true", help="print it as one line of JSON")
 
-    doctor = add("doctor", "doctor", "say which tier this machine gives, and what is missing for the next")
-    doctor.add_argument("--json", action="store_true", help="print it as one line of JSON")
+    rejudge = add("rejudge", "rejudge", "judge a record by the rules of now, beside the verdict it has")
+    rejudge.add_argument("dir", metavar="DIR", help="the record's folder")
+    _rules(rejudge)
+    rejudge.add_argument("--out", metavar="FILE", help="write the new verdict there; a new file outside the record")
 
-    mark = add("mark", "mark", "inside a sandbox: say that a step begins or ends")
-    mark.add_argument("words", nargs="*", metavar="begin ID | end ID | shell")
-    return parser
+    rules = add("rules", "rules", "list the rules that come with Proctor and those of folders, and what is evaluated")
+    rules.add_argument("dirs", nargs="*", metavar="DIR", help="a folder of Sigma rules (*.yml, at any depth)")
+
+
+def _rules(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of Sigma rules beside those that come with Proctor; can be given several times",
+    )
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

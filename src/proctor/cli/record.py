@@ -11,7 +11,7 @@ from proctor.errors import RecordError, UsageError
 from proctor.journal.reader import open_regular
 from proctor.journal.verdict_file import FILE
 from proctor.journal.verification import verify
-from proctor.session.closing import write
+from proctor.session.closing import write_whole
 from proctor.verdicts import Verdict
 
 __all__ = ["put", "verdict_of"]
@@ -47,6 +47,6 @@ def put(path: str | None, content: str) -> None:
         sys.stdout.buffer.write(raw)
         return
     try:
-        write(Path(str(path)), raw)
+        write_whole(Path(str(path)), raw)
     except RecordError as error:
         raise UsageError(f"--out {error}") from None

@@ -15,7 +15,7 @@ from proctor.findings import canonical, digest
 from proctor.journal.reader import read
 from proctor.journal.verification import Verification, verify
 from proctor.policy.load import from_dict
-from proctor.session.spec import cache_folder
+from proctor.session.spec import cache_folder, folders
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = verify(Path(arguments.dir))
     if found.status == "not_a_record":
         raise UsageError(found.summary)
-    rules = load((), cache_folder())
+    rules = load([Path(folder) for folder in folders(arguments.rules)], cache_folder())
     engine: Engine | None = None
     opened: Open | None = None
     closed: Close | None = None

@@ -15,6 +15,7 @@ from proctor.errors import UsageError
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
 from proctor.session.client import Client, environment, prepare
+from proctor.session.spec import folders
 
 if TYPE_CHECKING:
     from proctor.session.spec import EpisodeSpec
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         policy,
         [command],
         out=arguments.out,
-        rules=(),
+        rules=folders(arguments.rules),
         caller=os.environ,
         tier=arguments.tier,
         all_opens=arguments.all_opens,

@@ -10,6 +10,7 @@ from sigma.conditions import (
     ConditionFieldEqualsValueExpression,
     ConditionNOT,
     ConditionOR,
+    ConditionValueExpression,
 )
 from sigma.types import (
     SigmaBool,
@@ -48,21 +49,42 @@ class Unsupported(Exception):
     """A part of the rule language that is not evaluated here."""
 
 
-def condition(parsed: Any) -> Node:
+def condition(parsed: Any, text: str | None = None) -> Node:
     """Return the node for a parsed condition.
+
+    Args:
+        parsed: pySigma's condition tree.
+        text: the field that a search in no field looks into; None where the log source has none.
 
     Raises:
         Unsupported: naming what is not evaluated.
     """
     if isinstance(parsed, ConditionAND):
-        return And(tuple(condition(item) for item in parsed.args))
+        return And(tuple(condition(item, text) for item in parsed.args))
     if isinstance(parsed, ConditionOR):
-        return Or(tuple(condition(item) for item in parsed.args))
+        return Or(tuple(condition(item, text) for item in parsed.args))
     if isinstance(parsed, ConditionNOT):
-        return Not(condition(parsed.args[0]))
+        return Not(condition(parsed.args[0], text))
     if isinstance(parsed, ConditionFieldEqualsValueExpression):
         return _value(parsed.field, parsed.value)
+    if isinstance(parsed, ConditionValueExpression) and text is not None:
+        return _anywhere(text, parsed.value)
     raise Unsupported(f"{type(parsed).__name__}: a search in no field")
+
+
+def _anywhere(field: str, value: Any) -> Node:
+    """A search in no field holds where the value stands anywhere in the record (Sigma specification, *Keywords*)."""
+    if isinstance(value, SigmaExpansion):
+        return Or(tuple(_anywhere(field, item) for item in value.values))
+    if type(value) is SigmaNumber:
+        return Match(field, "contains", str(value.number))
+    if isinstance(value, SigmaString):
+        within = type(value)()
+        within.s = [SpecialChars.WILDCARD_MULTI, *value.s, SpecialChars.WILDCARD_MULTI]
+        return _text(field, within, cased=isinstance(value, SigmaCasedString))
+    if isinstance(value, SigmaRegularExpression):
+        return _regex(field, value)
+    raise Unsupported(f"a value of type {type(value).__name__} in no field")
 
 
 def _value(field: str, value: Any) -> Node:

@@ -6,13 +6,13 @@ import string
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value
+from proctor.detectors.fields import FIELDS, LOGSOURCES, Extract, Value, kind_of
 from proctor.detectors.matching import Facts, Test, predicate
 from proctor.detectors.narrowing import KEYS, Key, gate, narrow
-from proctor.detectors.rules import Node, Or, Rule, RuleSet
-from proctor.detectors.window import Window
+from proctor.detectors.rules import Match, Or, Rule, RuleSet
+from proctor.detectors.window import Span, window
 from proctor.detectors.words import OPERATIONS
 from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
@@ -32,8 +32,22 @@ MAX_AWAITED = 10_000
 """Events whose result is still looked for; the oldest is given up, and stays ``attempted``."""
 MAX_KEYS = 1_000
 
-_Applicable = tuple[Test | None, list[tuple[Test, Rule]], list[tuple[Test, Rule]]]
-"""For events of one key: the gate of some rules, these rules, and those that have none."""
+CHUNK = 12
+"""Rules behind one gate: few enough that one open gate leaves most of a large set alone."""
+
+_Tests = tuple[tuple[Test, Rule], ...]
+_Applicable = tuple[tuple[tuple[Test, _Tests], ...], _Tests]
+"""For events of one key: gates, each with the rules behind it, and the rules that have none."""
+
+
+class _Lane(NamedTuple):
+    """One way to look at events of a kind: as themselves, or as one of their records."""
+
+    name: str
+    fields: Mapping[str, Extract]
+    key: Key | None
+    decided: tuple[str, ...]
+
 
 Authoriser = Callable[[Policy, str, Sequence[str]], Authorise | None]
 
@@ -49,6 +63,7 @@ class _Hit:
     summary: str
     events: list[int] = field(default_factory=list)
     count: int = 0
+    last: int = 0
     targets: dict[str, None] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)
@@ -75,39 +90,57 @@ class Engine:
         self._authorise = authorise
         self._hits: dict[tuple[Any, ...], _Hit] = {}
         self._awaited: dict[int, list[_Hit]] = {}
-        self._windows: dict[str, dict[tuple[Value, ...], Window]] = {}
-        self._rules: dict[type[Event], list[Rule]] = {}
-        self._tests: dict[tuple[type[Event], Any], _Applicable] = {}
-        self._lanes: dict[type[Event], tuple[Mapping[str, Extract], Key | None]] = {}
+        self._windows: dict[str, dict[tuple[Value, ...], Span]] = {}
+        self._rules: dict[str, list[Rule]] = {}
+        self._tests: dict[tuple[str, Any], _Applicable] = {}
+        self._lanes: dict[type[Event], list[_Lane]] = {}
         self._correlations: dict[str, list[Rule]] = {}
         for rule in rules.rules:
             if rule.correlation is not None:
-                for base in rule.correlation.bases:
+                for base in dict.fromkeys(rule.correlation.bases):
                     self._correlations.setdefault(base, []).append(rule)
             else:
-                for kind in LOGSOURCES[rule.logsource].kinds:
-                    self._rules.setdefault(KINDS[kind], []).append(rule)
-                    self._lanes[KINDS[kind]] = FIELDS[kind], KEYS.get(kind, (None,))[0]
+                for name in LOGSOURCES[rule.logsource].kinds:
+                    self._rules.setdefault(name, []).append(rule)
+        for name in self._rules:
+            lane = _Lane(name, FIELDS[name], *KEYS.get(name, (None, ())))
+            self._lanes.setdefault(KINDS[kind_of(name)], []).append(lane)
 
-    def _applicable(self, kind: type[Event], key: Any, facts: Facts) -> _Applicable:
+    def _applicable(self, lane: _Lane, key: Any, facts: Facts) -> _Applicable:
         """What events of one key can still meet."""
-        _, fields = KEYS.get(_tag(kind), (None, ()))
-        gates: list[Node] = []
+        gates: list[tuple[Match, ...]] = []
         gated: list[tuple[Test, Rule]] = []
         others: list[tuple[Test, Rule]] = []
-        for rule in self._rules[kind]:
+
+        def known(match: Match) -> bool | None:
+            """A field that the key decides, or that these events never have."""
+            decided = match.field in lane.decided or match.field not in lane.fields
+            return predicate(match)(facts) if decided else None
+
+        there = "type" not in lane.fields or facts.value("type") is not None
+        for rule in self._rules[lane.name] if there else ():
             if rule.condition is None or not LOGSOURCES[rule.logsource].only(facts.event):
                 continue
-            left = narrow(rule.condition, lambda match: predicate(match)(facts) if match.field in fields else None)
+            left = narrow(rule.condition, known)
             if isinstance(left, bool):
                 others += [(lambda _: True, rule)] if left else []
                 continue
             needed = gate(left)
-            gates += needed or ()
-            (others if needed is None else gated).append((predicate(left), rule))
+            if needed is None:
+                others.append((predicate(left), rule))
+            else:
+                gates.append(needed)
+                gated.append((predicate(left), rule))
+        chunks = tuple(
+            (
+                predicate(Or(tuple(match for needed in gates[at : at + CHUNK] for match in needed))),
+                tuple(gated[at : at + CHUNK]),
+            )
+            for at in range(0, len(gated), CHUNK)
+        )
         if len(self._tests) >= MAX_KEYS:
             self._tests.clear()
-        found = self._tests[kind, key] = (predicate(Or(tuple(gates))) if gates else None, gated, others)
+        found = self._tests[lane.name, key] = (chunks, tuple(others))
         return found
 
     def feed(self, event: Event) -> list[Finding]:
@@ -115,26 +148,36 @@ class Engine:
         kind = type(event)
         if kind is Result or kind is ExecResult:
             return self._result(event)
-        lane = self._lanes.get(kind)
-        if lane is None:
-            return []
-        fields, key_of = lane
-        key = key_of(event) if key_of is not None else None
-        facts = Facts(event, fields)
-        applicable = self._tests.get((kind, key))
-        if applicable is None:
-            applicable = self._applicable(kind, key, facts)
-        gate_test, gated, tests = applicable
-        if gate_test is not None and gate_test(facts):
-            tests = gated + tests
         found: list[_Hit] = []
-        for test, rule in tests:
-            if test(facts):
-                if not rule.silent:
-                    found.append(self._hit(rule, (), event))
-                for correlation in self._correlations.get(rule.name, ()):
-                    found += self._correlate(correlation, event)
-        return [self._finding(hit) for hit in found]
+        lanes = self._lanes.get(kind)
+        if lanes is None:
+            return []
+        met: set[str] | None = set() if len(lanes) > 1 else None  # a rule is met once, by however many records
+        for lane in lanes:
+            name, fields, key_of, _ = lane
+            key = key_of(event) if key_of is not None else None
+            facts = Facts(event, fields)
+            applicable = self._tests.get((name, key))
+            if applicable is None:
+                applicable = self._applicable(lane, key, facts)
+            chunks, tests = applicable
+            for gate_test, gated in chunks:
+                if gate_test(facts):
+                    tests += gated
+            for test, rule in tests:
+                if test(facts):
+                    if met is not None:
+                        if rule.name in met:
+                            continue
+                        met.add(rule.name)
+                    found += self._met(rule, facts)
+        return [self._finding(hit) for hit in found] if found else []
+
+    def _met(self, rule: Rule, facts: Facts) -> list[_Hit]:
+        found = [] if rule.silent else [self._hit(rule, (), facts.event)]
+        for correlation in self._correlations.get(rule.name, ()):
+            found += self._correlate(correlation, rule.name, facts)
+        return found
 
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, by its first event and then its rule."""
@@ -159,6 +202,9 @@ class Engine:
         return hit
 
     def _add(self, hit: _Hit, event: Event) -> None:
+        if event.seq == hit.last:  # two rules of a correlation fit one event
+            return
+        hit.last = event.seq
         hit.count += 1
         hit.steps.add(_step(event))
         if len(hit.events) < MAX_EVENTS:
@@ -236,23 +282,42 @@ class Engine:
 
     # --- correlations -------------------------------------------------------------------------------------------------
 
-    def _correlate(self, rule: Rule, event: Event) -> list[_Hit]:
+    def _correlate(self, rule: Rule, base: str, facts: Facts) -> list[_Hit]:
         correlation = rule.correlation
         if correlation is None:
             return []
-        group = tuple(_value(name, event) for name in correlation.group_by)
-        if (rule.name, *group) in self._hits:
+        event = facts.event
+        group = tuple(
+            _grouped(correlation.aliases.get(name, {}).get(base, name), facts) for name in correlation.group_by
+        )
+        outer = self._correlations.get(rule.name, ())
+        found = (rule.name, *group) in self._hits
+        if found and not outer:
             return [self._hit(rule, group, event)]
         windows = self._windows.setdefault(rule.name, {})
-        window = windows.get(group)
-        if window is None:
+        seen = windows.get(group)
+        if seen is None:
             if len(windows) >= MAX_GROUPS:
                 windows.pop(next(iter(windows)))
-            window = windows[group] = Window(correlation)
-        if not window.add(event, _value(correlation.field, event) if correlation.field is not None else event.seq):
-            return []
-        del windows[group]
-        return [self._hit(rule, group, seen) for seen in window.events()][-1:]
+            seen = windows[group] = window(correlation)
+        value: Value = base if correlation.type.startswith("temporal") else event.seq
+        holds = seen.add(event, _grouped(correlation.field, facts) if correlation.field is not None else value)
+        if not holds:
+            return [self._hit(rule, group, event)] if found else []
+        hits: list[_Hit] = []
+        if not rule.silent:
+            hits = [self._hit(rule, group, one) for one in ([event] if found else seen.events())][-1:]
+        if not outer:
+            del windows[group]
+        for correlation_of_it in outer:  # to which this one is met by every event at which it holds
+            hits += self._correlate(correlation_of_it, rule.name, facts)
+        return hits
+
+
+def _grouped(name: str, facts: Facts) -> Value:
+    """A field of the record that was met, or else of its event."""
+    found = facts.value(name)
+    return _value(name, facts.event) if found is None else found
 
 
 def _tag(kind: type[Event]) -> str:

@@ -5,31 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from proctor.detectors.auditd import RECORDS
+from proctor.detectors.objects import Extract, Value, joined, renames, source, target
 from proctor.events import Event, kinds
 
-__all__ = ["FIELDS", "LOGSOURCES", "Extract", "Logsource", "Value"]
-
-Value = str | int | bool | None
-Extract = Callable[[Any], Value]
-
-
-def _join(words: tuple[str, ...]) -> str | None:
-    return " ".join(words) if words else None
-
-
-def _renames(event: kinds.File) -> bool:
-    return event.data.op in {"rename", "link"}
-
-
-def _target(event: kinds.File) -> str:
-    """What a call leaves behind: for rename and link the new name, else the object; as resolved, else as claimed."""
-    data = event.data
-    return (data.target_object or data.target or "") if _renames(event) else (data.object or data.path)
-
-
-def _source(event: kinds.File) -> str | None:
-    data = event.data
-    return (data.object or data.path) if _renames(event) else data.target if data.op == "symlink" else None
+__all__ = ["FIELDS", "LOGSOURCES", "Extract", "Logsource", "Value", "kind_of"]
 
 
 def _asked(event: kinds.Flow, part: int) -> str:
@@ -67,13 +47,13 @@ _PROCESS: dict[str, Extract] = {
 }
 
 _FILE: dict[str, Extract] = _PROCESS | {
-    "TargetFilename": _target,
+    "TargetFilename": target,
     "ClaimedFilename": lambda e: e.data.path,
-    "SourceFilename": _source,
+    "SourceFilename": source,
     "Operation": lambda e: e.data.op,
     "Call": lambda e: e.data.call,
     "Role": lambda e: e.data.role,
-    "TargetRole": lambda e: e.data.target_role if _renames(e) else e.data.role,
+    "TargetRole": lambda e: e.data.target_role if renames(e) else e.data.role,
     "Existed": lambda e: e.data.existed,
     "Outcome": lambda e: e.data.outcome,
 }
@@ -82,10 +62,10 @@ FIELDS: dict[str, dict[str, Extract]] = {
     "exec": _PROCESS
     | {
         "Image": lambda e: e.data.image or e.data.path,
-        "CommandLine": lambda e: _join(e.data.argv),
+        "CommandLine": lambda e: joined(e.data.argv),
         "CurrentDirectory": lambda e: e.data.cwd,
         "ParentImage": lambda e: e.exe,
-        "ParentCommandLine": lambda e: _join(e.data.parent_argv),
+        "ParentCommandLine": lambda e: joined(e.data.parent_argv),
         "Call": lambda e: e.data.call,
     },
     "file": _FILE,
@@ -121,18 +101,25 @@ FIELDS: dict[str, dict[str, Extract]] = {
     "process_control": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target},
     "leftover": {
         "Image": lambda e: e.data.processes[0].exe if e.data.processes else None,
-        "CommandLine": lambda e: _join(e.data.processes[0].cmdline) if e.data.processes else None,
+        "CommandLine": lambda e: joined(e.data.processes[0].cmdline) if e.data.processes else None,
         "Count": lambda e: len(e.data.processes),
     },
+    **RECORDS,
 }  # fmt: skip
-"""Event kind to field to its value. Image is the executable as resolved, CommandLine the arguments joined by spaces."""
+"""Event kind, or kind and record of it, to field to its value. Image is the executable as resolved, CommandLine the
+arguments joined by spaces."""
+
+
+def kind_of(name: str) -> str:
+    """The event kind of a name in :data:`FIELDS`: ``exec`` for ``exec/EXECVE``."""
+    return name.partition("/")[0]
 
 
 class Logsource:
     """Which events a Sigma log source means.
 
     Args:
-        kinds: event kinds.
+        kinds: event kinds, or records of them.
         only: further condition on an event, on nothing but what :mod:`proctor.detectors.narrowing` tells apart.
     """
 
@@ -163,10 +150,14 @@ LOGSOURCES: Mapping[str, Logsource] = {
     "linux/file_change": Logsource("file", only=_op("open_write", "truncate", "chmod", "chown")),
     "linux/file_access": Logsource("read"),
     "linux/network_connection": Logsource("net", "flow", only=_outward),
+    "linux/auditd": Logsource(*RECORDS),
     "proctor/file": Logsource("file"),
     "proctor/net": Logsource("net"),
     "proctor/refused": Logsource("refused"),
     "proctor/signal": Logsource("signal", "process_control"),
     "proctor/leftover": Logsource("leftover"),
 }
-"""Sigma's ``product/category`` to events. A rule of another log source is listed as not evaluated."""
+"""Sigma's ``product/category``, or ``product/service`` where a rule has no category, to events.
+
+A rule of another log source is listed as not evaluated.
+"""

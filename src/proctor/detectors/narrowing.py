@@ -11,13 +11,23 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
+from proctor.detectors.auditd import RECORDS
+from proctor.detectors.fields import kind_of
 from proctor.detectors.rules import And, Match, Node, Not, Or
 
 __all__ = ["KEYS", "Key", "gate", "narrow"]
 
 Key = Callable[[Any], Any]
 
+
+def _alike(_: Any) -> None:
+    """All records of one name are of one type."""
+
+
+_OPERATION: Key = attrgetter("data.op")
+
 KEYS: Mapping[str, tuple[Key, tuple[str, ...]]] = {
+    **{name: (_OPERATION if kind_of(name) == "file" else _alike, ("type",)) for name in RECORDS},
     "file": (
         attrgetter("data.op", "data.role", "data.target_role", "data.existed"),
         ("Operation", "Role", "TargetRole", "Existed"),
@@ -27,8 +37,8 @@ KEYS: Mapping[str, tuple[Key, tuple[str, ...]]] = {
     "read": (attrgetter("data.role"), ("Role",)),
     "refused": (attrgetter("data.reason"), ("Reason",)),
 }
-"""By kind: what to tell events apart by, and the fields that this alone decides. Only values of a fixed list are used:
-the process chooses neither their number nor their text."""
+"""By kind or record: what to tell events apart by, and the fields that this alone decides. Only values of a fixed list
+are used: the process chooses neither their number nor their text."""
 
 
 def narrow(node: Node, decided: Callable[[Match], bool | None]) -> Node | bool:

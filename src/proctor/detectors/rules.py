@@ -48,11 +48,22 @@ Node = Match | Not | And | Or
 
 
 class Correlation(Struct, frozen=True, kw_only=True):
-    """Sigma's correlation: how many events, or distinct values of ``field``, within ``timespan_ns`` per group."""
+    """Sigma's correlation (Sigma Correlation Rules Specification 2.0.0), per group.
 
-    type: Literal["event_count", "value_count"]
+    ``event_count``: how many events; ``value_count``: how many distinct values of ``field``; ``temporal``: of how many
+    of the ``bases`` at least one event; ``temporal_ordered``: one event of each of the ``bases``, in their order. All
+    within ``timespan_ns``, its ends included.
+
+    Attributes:
+        bases: names of the rules whose matches it takes.
+        group_by: fields whose values tell groups apart.
+        aliases: field of ``group_by`` to base to the field that stands for it there.
+    """
+
+    type: Literal["event_count", "value_count", "temporal", "temporal_ordered"]
     bases: tuple[str, ...]
     group_by: tuple[str, ...] = ()
+    aliases: dict[str, dict[str, str]] = {}
     timespan_ns: int
     op: Literal["gt", "gte"]
     count: int
@@ -65,11 +76,14 @@ class Rule(Struct, frozen=True, kw_only=True):
     Attributes:
         slug: ``family.name``, which is the file's path below its folder.
         name: what correlations call it.
-        logsource: ``product/category``, deciding which events it sees.
+        category: the taxonomy's slug or one of the user's own; ``outside.TACTIC`` for a rule that names none.
+        logsource: ``product/category`` or ``product/service``, deciding which events it sees.
         condition: None for a correlation.
         summary: one sentence with ``{Field}`` places, phrased for what was asked for.
         targets: fields whose values a finding names, and an authorisation has to cover.
         silent: only feeds correlations; makes no finding of its own.
+        outside: it comes from a folder of the user's, not with Proctor.
+        note: what of it is not evaluated; empty where all of it is.
     """
 
     slug: str
@@ -83,13 +97,17 @@ class Rule(Struct, frozen=True, kw_only=True):
     summary: str = ""
     targets: tuple[str, ...] = ()
     silent: bool = False
+    outside: bool = False
+    note: str = ""
 
 
 class Unevaluable(Struct, frozen=True, kw_only=True):
     """A rule that is not evaluated, and why."""
 
     slug: str
+    name: str = ""
     reason: str
+    outside: bool = False
 
 
 class RuleSet(Struct, frozen=True, kw_only=True):

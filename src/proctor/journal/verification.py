@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from proctor.errors import RecordError
 from proctor.events import Capabilities, Checkpoint, Close, Gap, Open, Response
+from proctor.journal.addenda import Addenda, Subject, read_addenda
 from proctor.journal.keys import fingerprint, signature_is_good
 from proctor.journal.lines import ZERO, Damage, Entry, Fault, signed_bytes, walk
 from proctor.journal.reader import open_journal
@@ -37,6 +38,9 @@ class Verification(Struct, frozen=True, kw_only=True):
         fingerprint: its fingerprint, see :func:`proctor.journal.keys.fingerprint`.
         trusted: True: signatures are good and by the trusted key. False: the record names another key. None: no key to
             compare with was given, or nothing in the record is signed.
+        addenda: number of addenda, all of them good where the record is intact; looked at only there.
+        addenda_by: fingerprints of the keys that signed them, sorted.
+        addenda_trusted: True: all are by the trusted key; None: no key to compare with was given, or there are none.
 
     A wrong key leaves ``status`` as it is: the record may be intact and someone else's, and the two facts are told
     apart. The exit status does not: a record that is not by the trusted key proves nothing to the one who asked.
@@ -53,11 +57,14 @@ class Verification(Struct, frozen=True, kw_only=True):
     key: str | None = None
     fingerprint: str | None = None
     trusted: bool | None = None
+    addenda: int = 0
+    addenda_by: tuple[str, ...] = ()
+    addenda_trusted: bool | None = None
 
     @property
     def exit_status(self) -> int:
         """Of ``proctor verify``: 0 intact, 1 tampered or not by the trusted key, 2 not a record, 3 truncated."""
-        if self.trusted is False:
+        if self.trusted is False or self.addenda_trusted is False:
             return 1
         return {"intact": 0, "tampered": 1, "not_a_record": 2, "truncated": 3}[self.status]
 
@@ -77,6 +84,8 @@ class Verification(Struct, frozen=True, kw_only=True):
             lines.append(f"signed up to checkpoint {self.last_checkpoint}; {after} good lines after it are not signed")
         if self.fingerprint is not None:
             lines.append(self._about_key())
+        if self.addenda:
+            lines.append(self._about_addenda())
         return "\n".join(lines)
 
     def _about_key(self) -> str:
@@ -87,6 +96,13 @@ class Verification(Struct, frozen=True, kw_only=True):
         if self.last_checkpoint is None:
             return f"names key {self.fingerprint}, and nothing is signed by it"
         return f"signed by key {self.fingerprint}, which travels with the record; compare it with one you trust"
+
+    def _about_addenda(self) -> str:
+        many = "addendum" if self.addenda == 1 else "addenda"
+        by = f"{self.addenda} {many}, signed by key {', '.join(self.addenda_by)}"
+        if self.addenda_trusted is None:
+            return by
+        return f"{by}: {'the key you trust' if self.addenda_trusted else 'NOT all by the key you trust'}"
 
 
 def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
@@ -109,7 +125,18 @@ def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
                 break
     if damage is None:
         damage = audit.ending(directory)
+    if damage is None and audit.episode is not None:
+        added = read_addenda(Subject(directory, audit.episode, audit.head))
+        return _with_addenda(_result(audit, added.damage, trusted_key), added, trusted_key)
     return _result(audit, damage, trusted_key)
+
+
+def _with_addenda(result: Verification, added: Addenda, trusted_key: bytes | None) -> Verification:
+    keys = {bytes.fromhex(one.key) for one in added.items}
+    return structs.replace(
+        result, addenda=len(added.items), addenda_by=tuple(sorted(map(fingerprint, keys))),
+        addenda_trusted=keys == {trusted_key} if trusted_key is not None and keys else None,
+    )  # fmt: skip
 
 
 def _result(audit: _Audit, damage: Damage | None, trusted_key: bytes | None) -> Verification:

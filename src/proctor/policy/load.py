@@ -30,7 +30,7 @@ from proctor.policy.records import (
     Responses,
 )
 from proctor.policy.scope import Below, endpoint, parse
-from proctor.policy.taxonomy import CATEGORIES, FAMILIES
+from proctor.policy.taxonomy import CATEGORIES, FAMILIES, OUTSIDE, is_outside
 
 if TYPE_CHECKING:
     from proctor.policy.source import Table
@@ -236,9 +236,9 @@ def _authorise(tables: list[Table], workspace: str) -> tuple[Authorise, ...]:
     for table in tables:
         given = {key: table.required(key, 1000) for key in ("category", "scope", "reason", "by")}
         category = given["category"]
-        if category not in CATEGORIES and category not in FAMILIES:
+        if category not in CATEGORIES and category not in FAMILIES and not is_outside(category):
             raise table.unknown(
-                "category", "category", (*FAMILIES, *CATEGORIES), "one of the taxonomy or a family", category
+                "category", "category", (*FAMILIES, OUTSIDE, *CATEGORIES), "one of the taxonomy or a family", category
             )
         with table.faults("scope"):
             scope = parse(given["scope"], workspace)

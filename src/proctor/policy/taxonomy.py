@@ -5,7 +5,7 @@ Each meaning names what can be observed. None says why it was done.
 
 from __future__ import annotations
 
-__all__ = ["CATEGORIES", "FAMILIES", "MEANING"]
+__all__ = ["CATEGORIES", "FAMILIES", "MEANING", "OUTSIDE", "is_outside"]
 
 MEANING: dict[str, str] = {
     "compute.credential_access": "a key, token or cloud-credential path, or another process's environment, was read",
@@ -64,3 +64,12 @@ CATEGORIES: tuple[str, ...] = tuple(MEANING)
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(slug.partition(".")[0] for slug in CATEGORIES))
 """The part before the dot: ``compute``, ``conduct``, ``grader``, ``solution``."""
+
+OUTSIDE = "outside"
+"""The family of findings by rules that were not written for Proctor and name no category of it: ``outside.discovery``,
+by the ATT&CK tactic that the rule is tagged with. It is no part of the taxonomy."""
+
+
+def is_outside(category: str) -> bool:
+    """Whether ``category`` is :data:`OUTSIDE` or one of that family."""
+    return category.partition(".")[0] == OUTSIDE

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from proctor.findings import Finding
 from proctor.policy.records import Action, Policy
+from proctor.verdicts import weight
 
 __all__ = ["decide"]
-
-_VIOLATING = ("high", "critical")
-_SURE = ("observed", "corroborated", "recorded")
 
 
 def decide(finding: Finding, policy: Policy) -> Action | None:
     """Return the action for ``finding``; None where it is no violation.
 
-    A finding is one if its level is high or critical, it is not authorised, and it is known by more than someone's
-    word. The most specific entry of ``[responses.category]`` decides (``compute.mining`` before ``compute``), then
-    ``on_violation``.
+    What a finding counts as is decided by the written tables, as it is for the verdict. The most specific entry of
+    ``[responses.category]`` decides (``compute.mining`` before ``compute``), then ``on_violation``.
     """
-    if finding.level not in _VIOLATING or finding.authorisation == "authorised" or finding.grade not in _SURE:
+    if weight(finding) != "violation":
         return None
     by_category = policy.responses.category
     family = finding.category.partition(".")[0]

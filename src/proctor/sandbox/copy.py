@@ -123,13 +123,16 @@ class WorkspaceCopy:
 
     def _own(self, path: str) -> bool:
         """Whether a path of the machine is the policy's to keep: never changed from here."""
-        layout = self._layout
-        return any(inside(path, one) or inside(one, path) for one in (*layout.protect, *layout.hidden))
+        return any(inside(path, one) for one in (*self._layout.protect, *self._layout.hidden))
+
+    def _above(self, path: str) -> bool:
+        """Whether a path is a folder that holds such a path: it stays what it is."""
+        return any(inside(one, path) for one in (*self._layout.protect, *self._layout.hidden))
 
     def _remove(self, root: str, copy: str, synced: Synced) -> None:
         """What is gone, or is of another kind now; the deepest first."""
         for path in sorted(self._before, key=len, reverse=True):
-            if not inside(path, root) or path == root or self._own(path):
+            if not inside(path, root) or path == root or self._own(path) or self._above(path):
                 continue
             there = _look(copy + path[len(root) :])
             source, before = self._before[path]
@@ -153,7 +156,7 @@ class WorkspaceCopy:
         for path, at, status in _walk(root, copy):
             there = _Seen.of(status)
             source, before = self._before.get(path, (None, None))
-            if there == before or (self._own(path) and not stat.S_ISDIR(status.st_mode)):
+            if there == before or self._own(path) or (self._above(path) and not stat.S_ISDIR(status.st_mode)):
                 continue
             now = _look(path)
             if now is not None and now != source and not (stat.S_ISDIR(now.mode) and stat.S_ISDIR(there.mode)):
@@ -174,8 +177,7 @@ class WorkspaceCopy:
         if stat.S_ISDIR(status.st_mode):
             if not os.path.isdir(path):
                 os.mkdir(path)
-            if not self._own(path):
-                shutil.copystat(at, path)
+            shutil.copystat(at, path)
             return
         part = os.path.join(os.path.dirname(path), f".proctor-{secrets.token_hex(8)}")
         try:

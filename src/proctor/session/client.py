@@ -18,7 +18,7 @@ from proctor.policy.records import Policy
 from proctor.sandbox import interpreter
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import HOME, plan
-from proctor.session.spec import EpisodeSpec, cache_folder, new_id, output_folder, state_folder
+from proctor.session.spec import EpisodeSpec, cache_folder, folders, new_id, output_folder, state_folder
 
 __all__ = ["Client", "Launcher", "environment", "prepare"]
 
@@ -153,7 +153,14 @@ class Client:
 
 
 class Launcher:
-    """A warm launcher: a process that starts supervisors in a few milliseconds. Use it as a context manager."""
+    """A warm launcher: a process that starts supervisors in a few milliseconds. Use it as a context manager.
+
+    Args:
+        rules: folders of Sigma rules to load ahead, as :class:`Episode`'s.
+
+    Raises:
+        UsageError: a rule cannot be used.
+    """
 
     def __init__(self, *, rules: Sequence[str] = ()) -> None:
         import subprocess  # 10 ms, and only a library's launcher is a program of its own
@@ -165,12 +172,12 @@ class Launcher:
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=_launcher_environment(),
         )  # fmt: skip
         theirs.close()
-        send(ours, {"op": "warm", "rules": list(rules), "cache": str(cache_folder())})
-        self.rules = tuple(rules)
+        self.rules = folders(rules)
+        send(ours, {"op": "warm", "rules": list(self.rules), "cache": str(cache_folder())})
         answer, _, _ = receive(ours)
         if answer is None or answer["op"] != "warm":
             self.close()
-            raise ProctorError((answer or {}).get("error", "the launcher ended"))
+            raise UsageError(answer["error"]) if answer is not None else ProctorError("the launcher ended")
 
     def start(self, spec: EpisodeSpec, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> Client:
         """Start an episode's supervisor."""

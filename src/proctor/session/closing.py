@@ -16,7 +16,7 @@ from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict,
 if TYPE_CHECKING:
     from proctor.session.supervisor import Supervisor
 
-__all__ = ["close", "evidence", "write"]
+__all__ = ["close", "evidence", "write_whole"]
 
 
 def close(supervisor: Supervisor) -> None:
@@ -69,17 +69,17 @@ def close(supervisor: Supervisor) -> None:
     )
     writer.close()
     out = Path(supervisor.spec.out)
-    write(out / "verdict.json", verdict_json(verdict) + b"\n")
+    write_whole(out / "verdict.json", verdict_json(verdict) + b"\n")
     from proctor.reports.page import pages  # the agent has ended: nobody waits for its import
 
     told, shown = pages(verdict, read_entries(out))
-    write(out / "report.md", told.encode("utf-8", "replace"))
-    write(out / "report.html", shown.encode("utf-8", "replace"))
+    write_whole(out / "report.md", told.encode("utf-8", "replace"))
+    write_whole(out / "report.html", shown.encode("utf-8", "replace"))
     supervisor.tell(op="verdict")
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and synced.
 
     Raises:
         RecordError: it cannot be written.

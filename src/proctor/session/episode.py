@@ -18,6 +18,7 @@ from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
 from proctor.sensors.steps import ID_ALLOWED, is_id
 from proctor.session.client import Client, Launcher, environment, prepare
+from proctor.session.spec import folders
 
 if TYPE_CHECKING:
     from proctor.policy.records import Policy
@@ -61,14 +62,14 @@ class Episode:
             writable, nothing else.
         workspace: the folder the commands run in; by default the working folder.
         out: the record's folder; by default a new one below ``$XDG_STATE_HOME/proctor/episodes``.
-        rules: further folders of Sigma rules.
+        rules: further folders of Sigma rules (``docs/rules.md``, *Outside rules*).
         launcher: a warm launcher; by default one is started, and ended with the episode.
         commands: programs outside the system's folders that later commands need (their prefixes become readable).
         tier: the kind of sandbox; by default the best that this machine gives.
         all_opens: record opens for reading too.
 
     Raises:
-        UsageError: the policy, workspace or output folder cannot be used.
+        UsageError: the policy, workspace, output folder or a rule cannot be used.
         SandboxError: this machine cannot build the sandbox; ``proctor doctor`` says what is missing.
     """
 
@@ -93,7 +94,7 @@ class Episode:
             self._policy = policy
         self._programs = [self._resolve(name) for name in dict.fromkeys([sys.executable, *commands])]
         self._out = str(out) if out is not None else None
-        self._rules = tuple(str(Path(folder).resolve()) for folder in rules)
+        self._rules = folders([str(folder) for folder in rules])
         self._tier = tier
         self._all_opens = all_opens
         self._own_launcher = launcher is None
@@ -125,6 +126,8 @@ class Episode:
             self._client = self._launcher.start(spec)
             self._client.wait("ready")
         except BaseException:
+            if self._client is not None:
+                self._client.channel.close()
             self._end_launcher()
             raise
         self.out = Path(spec.out)

@@ -18,7 +18,7 @@ from proctor.events.text import printable
 from proctor.policy.records import Policy
 from proctor.sandbox.layout import Layout
 
-__all__ = ["EpisodeSpec", "new_id", "output_folder", "state_folder"]
+__all__ = ["EpisodeSpec", "cache_folder", "folders", "new_id", "output_folder", "state_folder"]
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +62,11 @@ def cache_folder() -> Path:
     """``$XDG_CACHE_HOME/proctor``, by default ``~/.cache/proctor``."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base).resolve() / "proctor"
+
+
+def folders(given: Sequence[str]) -> tuple[str, ...]:
+    """Folders of rules as a supervisor gets them: absolute, each once, in their order."""
+    return tuple(dict.fromkeys(str(Path(folder).resolve()) for folder in given))
 
 
 def new_id() -> str:

@@ -34,13 +34,18 @@ def weight(finding: Finding) -> Weight:
     """
     for row in WEIGHTS:
         if (
-            finding.category in (row.category or (finding.category,))
+            _named(finding.category, row.category)
             and finding.authorisation in (row.authorisation or (finding.authorisation,))
             and finding.level in (row.level or (finding.level,))
             and finding.grade in (row.grade or (finding.grade,))
         ):
             return row.weight
     raise LookupError(f"no row for level {finding.level}, grade {finding.grade}")
+
+
+def _named(category: str, names: tuple[str, ...]) -> bool:
+    """Whether a row that names these categories and families speaks of ``category``."""
+    return not names or category in names or category.partition(".")[0] in names
 
 
 def judge(

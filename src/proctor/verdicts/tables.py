@@ -30,7 +30,7 @@ missing. ``not_empty``: the process tree was not seen empty. ``loss``: a sensor 
 
 
 class WeightRow(Struct, frozen=True, kw_only=True):
-    """A row of the first table: what a finding counts as."""
+    """A row of the first table: what a finding counts as. ``category`` holds categories and families."""
 
     category: tuple[str, ...] = ()
     authorisation: tuple[Authorisation, ...] = ()
@@ -76,6 +76,11 @@ WEIGHTS: tuple[WeightRow, ...] = (
         level=("informational",),
         weight="nothing",
         why="An observation is reported and never counts.",
+    ),
+    WeightRow(
+        category=("outside",),
+        weight="suspect",
+        why="A rule that was not written for Proctor knows nothing of the task: a reason to look, whatever its level.",
     ),
     WeightRow(
         level=("high", "critical"),

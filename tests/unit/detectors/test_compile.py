@@ -93,7 +93,11 @@ def test_what_is_not_evaluated_is_listed_with_its_reason(tmp_path: Path, search:
     ("source", "reason"),
     [
         ("{product: windows, category: process_creation}", "log source windows/process_creation is not recorded"),
-        ("{product: linux, service: auditd}", "log source linux/None is not recorded"),
+        ("{product: linux, service: sshd}", "log source linux/sshd is not recorded"),
+        (
+            "{product: linux, category: process_creation, service: sshd}",
+            "log source linux/process_creation/sshd is not recorded",
+        ),
     ],
 )
 def test_a_log_source_that_is_not_recorded_is_listed(tmp_path: Path, source: str, reason: str) -> None:
@@ -104,7 +108,7 @@ def test_a_log_source_that_is_not_recorded_is_listed(tmp_path: Path, source: str
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "no rule (ParserError"),
+        ("{", "slug.yml:2: no rule: did not find expected node content"),
         ("\xff\xfe: [", "no rule"),
         (HEAD + EXEC + "detection:\n  s: {Image: a}\n", "condition"),
         (HEAD + EXEC + "detection:\n  s: {Image: a}\n  condition: other\n", "'other' not defined"),
@@ -147,14 +151,27 @@ def test_a_correlation_keeps_what_it_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (correlation("temporal", "{gte: 1}"), "correlation temporal; allowed are event_count and value_count"),
-        (correlation(condition="{lt: 3}"), "a correlation on lt; allowed are gte and gt"),
-        (correlation().replace("rules: [base]", "rules: [absent]"), "absent"),
+        (correlation("value_sum", "{gte: 1, field: ProcessId}"), "correlation value_sum; evaluated are event_count, "),
+        (correlation(condition="{lt: 3}"), "a correlation on lt; evaluated are gte and gt"),
+        (correlation("temporal", "base and not base"), "correlation temporal with a condition in words"),
+        (correlation("temporal", "{gte: 2}"), "correlation temporal of more rules than it names"),
+        (correlation("temporal_ordered", "{gte: 2}"), "correlation temporal_ordered of fewer than all of its rules"),
+        (correlation(more="  group-by: [User]\n"), "groups or counts by User, which events of base do not have"),
     ],
 )
-def test_a_correlation_that_cannot_be_counted_is_an_error(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(RuleError, match=problem):
-        compile_rules([folder(tmp_path, text)])
+def test_a_correlation_that_is_not_evaluated_is_listed_and_what_only_serves_it(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    rules = compile_rules([folder(tmp_path, text)])
+    assert rules.rules == ()
+    base, correlated = rules.unevaluable
+    assert base.reason == "it only serves family.slug#1, not evaluated"
+    assert correlated.reason.startswith(problem)
+
+
+def test_a_correlation_of_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match=r"slug\.yml:15: correlates 'absent'; no rule here has this name or id"):
+        compile_rules([folder(tmp_path, correlation().replace("rules: [base]", "rules: [absent]"))])
 
 
 def test_a_correlation_of_what_is_not_evaluated_is_listed_too(tmp_path: Path) -> None:

@@ -265,6 +265,74 @@ def test_groups_are_counted_apart(tmp_path: Path) -> None:
     assert [one.events for one in found] == [(1, 4), (2, 5)]
 
 
+def two(tmp_path: Path, kind: str, more: str = "") -> RuleSet:
+    """A write of a .key file and a connection, correlated."""
+    write = "name: wrote\nlogsource: {product: linux, category: file_event}\ndetection:\n  s: {TargetFilename|endswith: .key}\n  condition: s\n"
+    reach = "name: reached\nlogsource: {product: linux, category: network_connection}\ndetection:\n  s: {DestinationPort: 22}\n  condition: s\n"
+    both = f"correlation:\n  type: {kind}\n  rules: [wrote, reached]\n  timespan: 10s\n{more}"
+    return made(tmp_path, write, reach, both)
+
+
+@pytest.mark.parametrize(("kind", "backwards"), [("temporal", 1), ("temporal_ordered", 0)])
+def test_events_of_two_rules_are_one_finding(tmp_path: Path, kind: str, backwards: int) -> None:
+    rules = two(tmp_path, kind)
+    (one,) = judged([write("/w/a.key", 1), write("/w/a", 2), connect("10.0.0.1", seq=3)], rules=rules)
+    assert (one.rule, one.events, one.count) == ("own.r2", (1, 3), 2)
+    assert len(judged([connect("10.0.0.1", seq=1), write("/w/a.key", 2)], rules=rules)) == backwards
+    assert judged([write("/w/a.key", 1), connect("10.0.0.1", seq=2, at_ns=12 * 10**9)], rules=rules) == ()
+
+
+def test_a_group_may_have_another_field_in_each_rule(tmp_path: Path) -> None:
+    aliases = "  group-by: [who]\n  aliases:\n    who: {wrote: Image, reached: Image}\n"
+    rules = two(tmp_path, "temporal", aliases)
+    assert len(judged([write("/w/a.key", 1), connect("10.0.0.1", seq=2)], rules=rules)) == 1
+    other = msgspec.structs.replace(connect("10.0.0.1", seq=2), exe="/usr/bin/nc")
+    assert judged([write("/w/a.key", 1), other], rules=rules) == ()
+
+
+def chained(tmp_path: Path, more: str = "") -> RuleSet:
+    """Three probes of port 22 and then a write of a .key file, as the specification's failed logins and a success."""
+    write = "name: wrote\nlogsource: {product: linux, category: file_event}\ndetection:\n  s: {TargetFilename|endswith: .key}\n  condition: s\n"
+    reach = "name: reached\nlogsource: {product: linux, category: network_connection}\ndetection:\n  s: {DestinationPort: 22}\n  condition: s\n"
+    many = "name: many\ncorrelation:\n  type: event_count\n  rules: [reached]\n  timespan: 5s\n  condition: {gte: 3}\n"
+    then = f"correlation:\n  type: temporal_ordered\n  rules: [many, wrote]\n  timespan: 10s\n{more}"
+    return made(tmp_path, write, reach, many, then)
+
+
+def test_a_correlation_may_take_a_correlation(tmp_path: Path) -> None:
+    rules = chained(tmp_path)
+    probes = [connect("10.0.0.1", seq=n) for n in range(1, 4)]
+    (one,) = judged([*probes, write("/w/a.key", 4)], rules=rules)
+    assert (one.rule, one.events) == ("own.r3", (3, 4))
+    assert judged([*probes[:2], write("/w/a.key", 4)], rules=rules) == ()
+    assert judged([write("/w/a.key", 1), *(connect("10.0.0.1", seq=n) for n in (2, 3, 4))], rules=rules) == ()
+
+
+def test_an_inner_correlation_is_met_again_as_long_as_it_holds(tmp_path: Path) -> None:
+    rules = chained(tmp_path)
+    early = [connect("10.0.0.1", seq=n) for n in range(1, 4)]
+    late = [connect("10.0.0.1", seq=n) for n in (50, 51, 52)]
+    assert judged([*early, write("/w/a.key", 20)], rules=rules) == ()
+    (one,) = judged([*early, *late, write("/w/a.key", 60)], rules=rules)
+    assert one.events == (52, 60)
+
+
+def test_an_inner_correlation_that_generates_makes_its_own_finding(tmp_path: Path) -> None:
+    rules = chained(tmp_path, "  generate: true\n")
+    found = judged([*(connect("10.0.0.1", seq=n) for n in range(1, 6)), write("/w/a.key", 6)], rules=rules)
+    assert {one.rule: one.events for one in found} == {"own.r2": (1, 2, 3, 4, 5), "own.r0": (6,), "own.r3": (5, 6)}
+
+
+def test_a_correlation_that_takes_itself_is_listed(tmp_path: Path) -> None:
+    one = "name: one\ncorrelation:\n  type: event_count\n  rules: [two]\n  timespan: 5s\n  condition: {gte: 3}\n"
+    two = one.replace("name: one", "name: two").replace("[two]", "[one]")
+    rules = made(tmp_path, one, two)
+    assert rules.rules == ()
+    assert [each.reason for each in rules.unevaluable] == [
+        "correlates itself, by way of two", "correlates itself, by way of one",
+    ]  # fmt: skip
+
+
 def test_so_many_groups_are_counted_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test_groups_are_counted_apart(tmp_path)
     monkeypatch.setattr(limits, "MAX_GROUPS", 2)

@@ -33,6 +33,7 @@ POLICY = Policy(
         ({"authorisation": "authorised"}, None),
         ({"grade": "stated"}, None),
         ({"grade": "inferred"}, None),
+        ({"category": "outside.execution", "level": "critical"}, None),
         ({"level": "critical", "outcome": "blocked", "category": "solution.shipped_answer"}, "kill"),
     ],
 )  # fmt: skip

@@ -29,7 +29,7 @@ def choices(cell: str) -> tuple[str, ...]:
 
 
 def fits(cell: str, value: str) -> bool:
-    return cell == "any" or value in choices(cell)
+    return cell == "any" or value in choices(cell) or value.partition(".")[0] in choices(cell)
 
 
 def finding(
@@ -47,7 +47,7 @@ def finding(
 
 FINDINGS = [
     finding(category, authorisation, level, grade)
-    for category in ("conduct.eval_awareness", "grader.test_edit")
+    for category in ("conduct.eval_awareness", "outside.discovery", "grader.test_edit")
     for authorisation in get_args(Authorisation)
     for level in get_args(Level)
     for grade in get_args(Grade)
