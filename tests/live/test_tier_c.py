@@ -301,14 +301,18 @@ def test_changes_of_a_copy_come_back_through_policy(place: Place) -> None:
     place.file("answers.json", "the answer\n")
     (place.workspace / "link").symlink_to("a")
     policy = '[files]\nwrite = ["."]\nprotect = ["tests/"]\nhide = ["answers.json"]\n'
-    script = """
+    ready = f"ready-{os.getpid()}-{time.monotonic_ns()}"
+    script = f"""
 echo changed > a; rm gone; mkdir -p new/deep; echo n > new/deep/f; mv folder moved; rm -rf old; ln -s elsewhere old
-ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch ready
-while [ ! -e "$TMPDIR/go" ] && [ ! -e go ]; do sleep 0.02; [ -e raced-outside ] && break; done; sleep 0.5
+ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch {ready}
+while :; do sleep 0.05; done
 """
     with place.started("sh", "-c", script, policy=policy, options=C) as (process, out):
-        time.sleep(1.5)  # what happens in the copy is not seen out here: that is the point
-        assert not (place.workspace / "ready").exists()
+        deadline = time.monotonic() + SECONDS
+        while not list(Path(tempfile.gettempdir()).glob(f"proctor-*/work/0/{ready}")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not (place.workspace / ready).exists()  # what happens in the copy is not seen out here
         (place.workspace / "raced").write_text("outside\n")
         process.send_signal(signal.SIGTERM)
         run = place.finished(process, out)
