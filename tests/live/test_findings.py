@@ -114,7 +114,7 @@ def test_what_makes_no_sense_is_one_line_and_adds_nothing(place: Place, run: Run
     assert "is not dismissed" in refused(place, "findings", out, "--restore", edit)
     assert "go with --dismiss" in refused(place, "findings", out, "--reason", "r")
     assert "not allowed with" in refused(place, "findings", out, "--dismiss", edit, "--restore", edit)
-    assert "not a record" in refused(place, "findings", str(place.folder), status=1)
+    assert "not a record" in refused(place, "findings", str(place.folder), status=2)
     assert not (run.out / "addenda.jsonl").exists()
     asked(place, run, "--dismiss", edit, "--reason", "r")
     assert "dismissed already" in refused(place, "findings", out, "--dismiss", edit, "--reason", "r")
@@ -127,6 +127,14 @@ def test_the_same_rules_give_the_same_verdict_byte_for_byte(place: Place, run: R
     assert done.returncode == 10
     assert new.read_bytes() == (run.out / "verdict.json").read_bytes()
     assert state(run.out) == before
+
+
+def test_an_agent_that_was_cut_short_stays_so(place: Place) -> None:
+    run = place.run("sleep", "60", policy='[files]\nwrite = ["."]\n[resources]\nwall_seconds = 0.5\n')
+    assert len(run.verdict["reasons"]) == 3
+    new = place.folder / "new.json"
+    assert place.proctor("rejudge", str(run.out), "--out", str(new)).returncode == 0
+    assert new.read_bytes() == (run.out / "verdict.json").read_bytes()
 
 
 def test_other_rules_give_another_verdict_beside_the_old_one(place: Place) -> None:

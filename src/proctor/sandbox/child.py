@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from proctor.sandbox import build, domain, guard, linux, syscalls
+from proctor.sandbox import build, linux, syscalls
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import Layout
 
@@ -151,6 +151,8 @@ def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn
     control.close()
     linux.set_dumpable(on=False)
     if not namespaces:
+        from proctor.sandbox import guard  # tier C alone needs it
+
         guard.keep(supervisor, inner)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
@@ -200,6 +202,8 @@ def _init(control: socket.socket) -> NoReturn:
 
 def _init_in_domain(control: socket.socket) -> NoReturn:
     """Tier C: no root to build, but folders of the episode's own, and a Landlock domain for each command."""
+    from proctor.sandbox import domain  # as above
+
     try:
         linux.set_parent_death_signal(signal.SIGKILL)
         linux.set_child_subreaper()

@@ -16,7 +16,6 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from proctor.events.text import from_bytes, to_bytes
@@ -25,10 +24,10 @@ from proctor.sandbox.layout import SHM, Layout
 from proctor.sensors import notify
 from proctor.sensors.memory import read, read_string
 from proctor.sensors.notify import Call
-from proctor.sensors.paths import Resolved, Resolver, Role
+from proctor.sensors.paths import Place, Resolved, Resolver, Role
 from proctor.sensors.reply import Act, Reply, refusing
 
-__all__ = ["Behalf", "Place"]
+__all__ = ["Behalf"]
 
 _AT_FDCWD = -100
 _OWN_FD = re.compile(rb"/proc/(\d+)/fd/(\d+)")
@@ -38,25 +37,6 @@ _UTIME_NOW = 0x3FFFFFFF
 _XATTR_MAX = 65536
 _MAX_WAITING = 64
 _KEPT: frozenset[Role] = frozenset({"protected", "hidden", "credential"})
-
-
-@dataclass(slots=True)
-class Place:
-    """A path as resolved: ``fd`` of the object (-1: there is none), or ``folder`` and ``name`` of its entry.
-
-    Descriptors are opened with O_PATH; :meth:`Behalf.release` closes them.
-    """
-
-    resolved: Resolved
-    fd: int = -1
-    folder: int = -1
-    name: bytes = b""
-    moved: bool = False
-
-    @property
-    def link(self) -> bytes:
-        """A path that leads to the very object."""
-        return b"/proc/self/fd/%d" % self.fd
 
 
 class Behalf:

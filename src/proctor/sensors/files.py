@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from proctor.events import kinds
 from proctor.events.text import from_bytes
 from proctor.sandbox import calls
-from proctor.sensors.behalf import Behalf, Place
 from proctor.sensors.memory import read, read_string
 from proctor.sensors.notify import Call
-from proctor.sensors.paths import Resolved, Resolver
+from proctor.sensors.paths import Place, Resolved, Resolver
 from proctor.sensors.processes import Proc
 from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
+    from proctor.sensors.behalf import Behalf
     from proctor.sensors.kernel import Sink
 
 __all__ = ["FileCalls"]

@@ -14,13 +14,12 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from proctor.events import Event, Truth, kinds
 from proctor.events.text import from_bytes
 from proctor.sandbox import calls
 from proctor.sensors import notify
-from proctor.sensors.domain import Domain
 from proctor.sensors.files import FileCalls
 from proctor.sensors.memory import Unreadable, read, read_arguments, read_string
 from proctor.sensors.network import NetworkCalls
@@ -42,6 +41,9 @@ from proctor.sensors.processes import (
 )
 from proctor.sensors.refusal import Refusal
 from proctor.sensors.reply import Act
+
+if TYPE_CHECKING:
+    from proctor.sensors.domain import Domain
 
 __all__ = ["KernelSensor", "Sink"]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from proctor.events import kinds
 from proctor.events.text import from_bytes, to_bytes
 from proctor.sandbox.layout import MARK_SOCKET
-from proctor.sensors.broker import Broker
 from proctor.sensors.memory import Address, read, read_address
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Resolver
@@ -20,6 +19,7 @@ from proctor.sensors.refusal import Refusal
 from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
+    from proctor.sensors.broker import Broker
     from proctor.sensors.kernel import Sink
 
 __all__ = ["NetworkCalls"]

@@ -12,7 +12,7 @@ from proctor.events.text import from_bytes
 from proctor.sandbox.layout import Layout
 from proctor.sandbox.linux import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
-__all__ = ["Resolved", "Resolver", "Role"]
+__all__ = ["Place", "Resolved", "Resolver", "Role"]
 
 Role = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
 _AT_FDCWD = -100
@@ -31,6 +31,26 @@ class Resolved:
     object: str | None
     role: Role | None
     existed: bool
+
+
+@dataclass(slots=True)
+class Place:
+    """A path as resolved: ``fd`` of the object (-1: there is none), or ``folder`` and ``name`` of its entry.
+
+    Descriptors are opened with O_PATH; :meth:`proctor.sensors.behalf.Behalf.release` closes
+    them.
+    """
+
+    resolved: Resolved
+    fd: int = -1
+    folder: int = -1
+    name: bytes = b""
+    moved: bool = False
+
+    @property
+    def link(self) -> bytes:
+        """A path that leads to the very object."""
+        return b"/proc/self/fd/%d" % self.fd
 
 
 def _link(path: str) -> bytes | None:

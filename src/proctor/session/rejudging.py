@@ -11,7 +11,7 @@ from msgspec import structs
 from proctor import __version__
 from proctor.detectors.engine import Engine
 from proctor.detectors.rules import RuleSet
-from proctor.errors import RecordError
+from proctor.errors import RecordError, UsageError
 from proctor.events import Capabilities, Close, Gap, Leftover, Open, Response, kinds
 from proctor.findings import Finding
 from proctor.journal.addenda import Addendum, Subject, dismissed, read_addenda
@@ -62,9 +62,12 @@ def load_record(directory: Path) -> Record:
     """Verify a record and take what judging needs out of it.
 
     Raises:
-        RecordError: it is no record, or something in it is not as it was written.
+        UsageError: it is no record.
+        RecordError: something in it is not as it was written.
     """
     checked = verify(directory)
+    if checked.status == "not_a_record":
+        raise UsageError(checked.summary.splitlines()[0])
     if checked.status not in {"intact", "truncated"} or checked.episode is None:
         raise RecordError(f"{directory}: {checked.summary.splitlines()[0]}; nothing is judged by it")
     gaps, empty = 0, False
@@ -99,7 +102,8 @@ def without(record: Record) -> Judgement:
     if record.verdict is None:
         raise RecordError(f"{record.directory}: the record was cut before its verdict; `proctor rejudge` judges it")
     left = [finding for finding in record.verdict.findings if finding.id not in record.findings_dismissed]
-    return judge(left, gaps=record.gaps, empty=record.empty, tier=record.tier)
+    judged = judge(left, gaps=record.gaps, empty=record.empty, tier=record.tier)
+    return Judgement(judged.verdict, judged.score_effect, _reasons(judged, record))
 
 
 def rejudge(record: Record, rules: RuleSet) -> Verdict:
@@ -137,7 +141,8 @@ def rejudge(record: Record, rules: RuleSet) -> Verdict:
     findings: tuple[Finding, ...] = engine.findings()
     judged = judge(findings, gaps=len(gaps), empty=record.empty, tier=record.tier)
     made = Verdict(
-        episode=record.episode, verdict=judged.verdict, score_effect=judged.score_effect, reasons=judged.reasons,
+        episode=record.episode, verdict=judged.verdict, score_effect=judged.score_effect,
+        reasons=_reasons(judged, record),
         tier=record.tier, agent_exit=closed.agent_exit if closed is not None else None,
         agent_signal=closed.agent_signal if closed is not None else None, findings=findings,
         responses=tuple(responses), gaps=tuple(gaps), degraded=degraded, leftover=leftover,
@@ -147,6 +152,11 @@ def rejudge(record: Record, rules: RuleSet) -> Verdict:
     )  # fmt: skip
     # What the machine turned out to lack after the sandbox stood is in verdict.json alone.
     return made if record.verdict is None else structs.replace(made, degraded=record.verdict.degraded)
+
+
+def _reasons(judged: Judgement, record: Record) -> tuple[str, ...]:
+    """The tables' two, and the recorded third, which no rule changes: that Proctor ended the agent."""
+    return (*judged.reasons, *(record.verdict.reasons[2:] if record.verdict is not None else ()))
 
 
 def _response(event: Response) -> ResponseNote:
