@@ -5,7 +5,7 @@
     python -m tests.live.unprivileged [--need PATH]... -- COMMAND [ARG]...
 
 Called by root: in a mount namespace of its own, what the command needs (the interpreter, its environment, this
-checkout, each PATH) is made reachable below folders that the user may not enter, and read-only; /tmp is fresh; home
+checkout, the data beside it if there is some, each PATH) is made reachable below folders that the user may not enter, and read-only; /tmp is fresh; home
 and XDG folders are new ones in it. Then the process becomes a user with no other processes and no privileges, and the
 command takes its place. Called by anyone else: the command takes its place at once.
 """
@@ -24,6 +24,8 @@ from itertools import accumulate
 from typing import NoReturn
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DATA = os.environ.get("PROCTOR_DATA") or os.path.join(os.path.dirname(CHECKOUT), "shared", "data")
+"""Outside data that some tests read; not everybody has it."""
 NAME = "proctor-tests"
 FIRST_UID = 61184  # where systemd's range for short-lived users begins: no person's, no package's
 
@@ -111,7 +113,8 @@ def _cover(folder: str, needs: Iterable[str], mode: int = 0o755) -> None:
 
 def _needs(extra: Iterable[str]) -> list[str]:
     """Return the paths the interpreter and the tests live at: as they are named, and where those names lead."""
-    named = [CHECKOUT, sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(sys.executable)]
+    data = [DATA] if os.path.isdir(DATA) else []
+    named = [CHECKOUT, *data, sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(sys.executable)]
     named = [os.path.abspath(path) for path in (*named, *extra)]
     resolved = [os.path.realpath(path) for path in (*named, sys.executable)]
     # Resolved ones first: with those reachable most names are, too.
