@@ -610,3 +610,31 @@ def test_in_a_default_container_tier_c_is_taken(place: Place, container: list[st
     assert (run.status, run.stdout) == (10, b"[1]\n"), run.stderr
     assert (run.verdict["tier"], (place.workspace / "made").read_text()) == ("C", "x\n")
     assert (place.workspace / "tests" / "t.py").read_text() == "the test\n"
+
+
+NESTED = """
+import os, sys
+from proctor.sandbox import linux
+from proctor.session.probe import _ALLOW_ALL
+linux.set_no_new_privs()
+os.set_inheritable(linux.seccomp_listener(_ALLOW_ALL, killable=False), True)
+os.execv(sys.executable, [sys.executable, "-m", "proctor", *sys.argv[1:]])
+"""
+
+
+def test_a_listener_above_is_recognised_and_said(place: Place) -> None:
+    """As below a runtime that has one, or inside another Proctor: the kernel allows one listener above a process."""
+    for tier in ("B", "C"):
+        command = place.command("true", options=["--quiet", "--tier", tier], out=place.new_out())[1:]
+        done = subprocess.run(
+            [sys.executable, "-c", NESTED, *command], cwd=place.workspace, env=place.env, capture_output=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr.decode()
+        assert b"a seccomp listener above this process takes its calls already" in done.stderr
+    said = subprocess.run(
+        [sys.executable, "-c", NESTED, "doctor"], env=place.env, capture_output=True, timeout=SECONDS, check=False
+    )
+    assert said.returncode == 1
+    assert said.stdout.startswith(b"tier none\n")
+    assert b"a seccomp listener above this process" in said.stdout

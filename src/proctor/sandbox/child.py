@@ -291,7 +291,11 @@ def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) 
         argv = [os.fsencode(word) for word in spawn.argv]
         env = {os.fsencode(name): os.fsencode(value) for name, value in spawn.env.items()}
         path = os.fsencode(spawn.path)
-        _confine(sync, rights, program)
+        try:
+            _confine(sync, rights, program)
+        except OSError as error:
+            os.write(sync, b"S" + f"it could not be confined: {error.strerror}".encode())
+            os._exit(126)
         os.execve(path, argv, env)  # noqa: S606 - there is no shell to be fooled
     except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor is told
         with contextlib.suppress(OSError):

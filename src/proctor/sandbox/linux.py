@@ -7,6 +7,7 @@ linux/mount.h, linux/capability.h, asm/unistd_64.h) for x86-64, the one architec
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -225,11 +226,21 @@ def seccomp_listener(program: bytes, *, killable: bool) -> int:
 
     ``program``: instructions of 8 bytes each. ``killable``: once a notification was received, only a fatal signal
     interrupts its call (Linux 5.19), so that a signal does not duplicate the event.
+
+    Raises:
+        OSError: EBUSY where a process above has a listener.
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     descriptor = _Program(len(program) // 8, ctypes.addressof(buffer))
     flags = _SECCOMP_FILTER_FLAG_NEW_LISTENER | (_SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV if killable else 0)
-    return _check(int(_syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(descriptor))), "seccomp")
+    result = int(_syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(descriptor)))
+    if result < 0 and ctypes.get_errno() == errno.EBUSY:
+        raise OSError(
+            errno.EBUSY,
+            "a seccomp listener above this process takes its calls already (a container runtime's, or another"
+            " Proctor's), and the kernel allows one",
+        )
+    return _check(result, "seccomp")
 
 
 class _CloneArgs(ctypes.Structure):

@@ -179,6 +179,9 @@ class Commands:
             return
         self._loop.unregister(command.sync.fileno())
         command.sync.close()
+        if data[:1] == b"S":
+            self._tell(op="failed", kind="sandbox", error=f"command {command.argv[0]!r}: {data[1:].decode()}")
+            return
         if data[:1] == b"E":
             why = data[1:].decode("utf-8", "replace")
             self._tell(op="failed", kind="usage", error=f"command {command.argv[0]!r} could not be started: {why}")

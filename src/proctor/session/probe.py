@@ -63,6 +63,9 @@ def _namespaces() -> None:
         raise OSError(code, f"mounting /proc in a PID namespace: {os.strerror(code)}")
 
 
+_GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
+"""What gVisor's uname(2) gives as version, whatever its release (google/gvisor, pkg/sentry/loader: LinuxVersion)."""
+
 _ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 """One instruction, SECCOMP_RET_ALLOW: a listener that never has anything to answer."""
 
@@ -120,6 +123,9 @@ def probe() -> Machine:
     }
     namespaces, notifications, landlock = (list(found)[index] for index in (0, 1, 4))
     lacking = {name: f"{name}: {found[name]}" for name in (namespaces, notifications, landlock) if found[name]}
+    if platform.version() == _GVISOR:
+        why = "this is gVisor, whose kernel has no seccomp notifications: run Proctor in another container, or outside"
+        return Machine("none", found, (why, *lacking.values()))
     if notifications in lacking or {namespaces, landlock} <= set(lacking):
         return Machine("none", found, tuple(lacking.values()))
     if namespaces in lacking:
