@@ -23,14 +23,18 @@ class Missing(Exception):
     """A program that must be installed by hand is not there."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
-    """Folders of one measurement: the workspace (writable in every candidate), and Proctor's state."""
+    """Folders of one measurement: the workspace (writable in every candidate), and Proctor's state.
+
+    ``more``: further options of ``proctor run``.
+    """
 
     folder: Path
     workspace: Path
     calls: Path
     environ: dict[str, str]
+    more: tuple[str, ...] = ()
 
     def candidate(self, name: str, command: Sequence[str]) -> list[str]:
         """The command line that runs ``command`` in the workspace under the candidate ``name``."""
@@ -54,7 +58,17 @@ class Bench:
         if name not in TIERS:
             raise ValueError(name)
         protecting = ["--policy", str(self.folder / "policy.toml")] if name.endswith("protecting") else []
-        return [PROCTOR, "run", "--quiet", "--tier", "C" if "C" in name else "B", *protecting, "--", *command]
+        return [
+            PROCTOR,
+            "run",
+            "--quiet",
+            "--tier",
+            "C" if "C" in name else "B",
+            *self.more,
+            *protecting,
+            "--",
+            *command,
+        ]
 
 
 def available() -> tuple[list[str], list[str]]:
