@@ -94,7 +94,7 @@ class Sandbox:
     def kill(self) -> None:
         """End it before it was used."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.outer, signal.SIGKILL)
+            signal.pidfd_send_signal(self.outer_pidfd, signal.SIGKILL)  # its number may be another's by now
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.outer, 0)
 

@@ -202,13 +202,6 @@ class Behalf:
                 os._exit(0)
         self._waiting.append(pid)
 
-    def close(self) -> None:
-        """End what still waits."""
-        for pid in self._waiting:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        self._waiting.clear()
-
     def by_path(self, call: Call, op: str, first: Place, second: Place | None, mode: int, flags: int) -> Act:
         """The act of a call that names one or two paths. ``mode`` of mkdir, mknod, chmod; ``flags`` of rename."""
 
