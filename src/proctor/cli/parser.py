@@ -110,6 +110,7 @@ def _records(add: _Add) -> None:
     report = add("report", "report", "make a record's page for people, report.html, again")
     report.add_argument("dir", metavar="DIR", help="the record's folder")
     report.add_argument("--out", metavar="FILE", help="where to write it, `-` for stdout; by default DIR/report.html")
+    _rules(report)
 
     export = add("export", "export", "write a record's findings in the form that other tools read")
     export.add_argument("dir", metavar="DIR", help="the record's folder")

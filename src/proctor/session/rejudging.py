@@ -44,6 +44,8 @@ class Record(NamedTuple):
         head: hash of the journal's last good line.
         gaps: how many the journal holds.
         empty: the process tree was seen empty before the record was closed.
+        cut: what its end lacks; empty where it is whole.
+        signed: number of the last event whose signature is good; None where none is.
     """
 
     directory: Path
@@ -56,6 +58,8 @@ class Record(NamedTuple):
     tier: Tier
     gaps: int
     empty: bool
+    cut: str
+    signed: int | None
 
 
 def load_record(directory: Path) -> Record:
@@ -90,6 +94,7 @@ def load_record(directory: Path) -> Record:
     return Record(
         directory=directory, episode=checked.episode, verdict=verdict, findings_dismissed=dismissed(addenda),
         addenda=len(addenda), events=checked.events, head=checked.head, tier=tier, gaps=gaps, empty=empty,
+        cut=checked.reason, signed=checked.last_checkpoint,
     )  # fmt: skip
 
 
