@@ -10,6 +10,7 @@ from proctor.findings import Finding
 from proctor.journal.lines import Entry
 from proctor.policy.taxonomy import MEANING
 from proctor.reports.asked import ENTRIES, policy_entries, task
+from proctor.reports.changes import asked_for, contents
 from proctor.reports.checking import Cut, checking, cut_notice
 from proctor.reports.elements import Markup, code, join, tag, text
 from proctor.reports.evidence import line
@@ -20,14 +21,13 @@ from proctor.reports.sentences import by_weight, sentence
 from proctor.reports.story import EVIDENCE, Story, gather
 from proctor.reports.style import CSP, CSS
 from proctor.reports.timeline import Mark, legend, timeline
-from proctor.reports.tracks import Change, Tracks
+from proctor.reports.tracks import Tracks
 from proctor.verdicts import Verdict, weight
 
 __all__ = ["Cut", "html", "pages"]
 
 LINES = 300
 """Journal lines shown as evidence; those of the findings that count come first."""
-CHANGES = 100
 
 
 def html(verdict: Verdict, entries: Iterable[Entry], cut: Cut | None = None) -> str:
@@ -67,7 +67,8 @@ def _page(verdict: Verdict, story: Story, tracks: Tracks, cut: Cut | None) -> st
         tag("style", Markup(CSS)),
     )
     sections = (
-        _head, _findings, _timeline, _asked, _changes, _processes, _leftover, _not_observed, _limits, _responses,
+        _head, _findings, _timeline, _asked, contents, asked_for, _processes, _leftover, _not_observed, _limits,
+        _responses,
     )  # fmt: skip
     if cut is None:
         parts = [part for section in sections for part in section(verdict, story, tracks)]
@@ -201,35 +202,6 @@ def _asked(verdict: Verdict, story: Story, _: Tracks) -> Iterator[Markup]:
         cut = [f"… ({len(said)} characters in all)"] if len(said) > 4000 else []
         yield tag("pre", join(*(text(each, 4000) for each in [*kept, *cut]), by=Markup("\n")))
     yield items([Markup(entry) for entry in policy_entries(verdict, story, code)])
-
-
-def _changes(_: Verdict, __: Story, tracks: Tracks) -> Iterator[Markup]:
-    yield tag("h2", "Changes asked for in the workspace")
-    yield tag(
-        "p",
-        "Calls that the agent's processes made; what the files held before and after is not recorded. "
-        "A call that is not counted as refused may still have failed.",
-        class_="soft",
-    )
-    if tracks.acts:
-        counted = ", ".join(f"{name} {count}" for name, count in sorted(tracks.acts.items()))
-        paths = len(tracks.changes)
-        at_least = "at least " if tracks.unlisted else ""
-        yield tag("p", f"Asked to: {counted}; on {at_least}{paths} paths; {tracks.refused} of the calls refused.")
-        yield table(
-            ("path", "asked to", "refused"), [_change(*each) for each in islice(tracks.changes.items(), CHANGES)]
-        )
-        if paths > CHANGES or tracks.unlisted:
-            yield tag("p", f"And {at_least}{paths - CHANGES} more paths.")
-    else:
-        yield tag("p", "None.")
-    if tracks.elsewhere:
-        yield tag("p", f"Outside the workspace: {tracks.elsewhere} more calls.")
-
-
-def _change(path: str, change: Change) -> tuple[str, ...]:
-    acts = ", ".join(name if count == 1 else f"{name} {count} times" for name, count in change.acts.items())
-    return code(path, 200), acts, str(change.refused or "")
 
 
 def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:

@@ -20,6 +20,7 @@ from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
     from proctor.sensors.behalf import Behalf
+    from proctor.sensors.contents import Contents
     from proctor.sensors.kernel import Sink
 
 __all__ = ["FileCalls"]
@@ -95,8 +96,10 @@ class FileCalls:
     """Handlers for every call that changes files."""
 
     def __init__(
-        self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False
-    ) -> None:
+        self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False,
+        contents: Contents | None = None,
+    ) -> None:  # fmt: skip
+        self._contents = contents
         self._sink = sink
         self._resolver = resolver
         self._behalf = behalf
@@ -128,6 +131,8 @@ class FileCalls:
         return self._behalf.descriptor(call.tid, number)
 
     def _emit(self, call: Call, proc: Proc, data: kinds.FileData) -> None:
+        if self._contents is not None and data.outcome == "attempted":
+            self._contents.about_to(data)
         self._sink.emit(kinds.File, data, proc=proc, tid=call.tid, truth="racy")
 
     def _open(self, call: Call, proc: Proc, name: str) -> Act | None:

@@ -43,6 +43,7 @@ from proctor.sensors.refusal import Refusal
 from proctor.sensors.reply import Act
 
 if TYPE_CHECKING:
+    from proctor.sensors.contents import Contents
     from proctor.sensors.domain import Domain
 
 __all__ = ["KernelSensor", "Sink"]
@@ -88,11 +89,12 @@ class KernelSensor:
         limit: how many processes may live at once.
         domain: in tier C: what is done on behalf of the callers.
         all_opens: opens for reading are recorded.
+        contents: keeps what files held before.
     """
 
     def __init__(
         self, sink: Sink, resolver: Resolver, processes: Processes, limit: int, domain: Domain | None = None, *,
-        all_opens: bool = False,
+        all_opens: bool = False, contents: Contents | None = None,
     ) -> None:  # fmt: skip
         self._sink = sink
         self._resolver = resolver
@@ -106,7 +108,9 @@ class KernelSensor:
         self.on_process: Callable[[Proc], None] = lambda _: None
         self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
         self._domain = domain
-        files = FileCalls(sink, resolver, domain.files if domain is not None else None, all_opens=all_opens)
+        files = FileCalls(
+            sink, resolver, domain.files if domain is not None else None, all_opens=all_opens, contents=contents
+        )
         network = NetworkCalls(sink, resolver, domain.network if domain is not None else None)
         handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(("clone", "fork", "vfork"), self._clone),

@@ -25,6 +25,7 @@ from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
 from proctor.sandbox.channel import receive, send
 from proctor.sandbox.child import Sandbox
+from proctor.sensors.contents import Contents
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
@@ -121,9 +122,11 @@ class Supervisor:
         self._outcomes = Outcomes(root)
         abi = int(message["landlock_abi"])
         domain = None if namespaces else self._domain(resolver, abi)
+        self._contents = Contents()
         self._sensor = KernelSensor(
-            recorder, resolver, self._processes, spec.policy.resources.processes, domain, all_opens=spec.all_opens
-        )
+            recorder, resolver, self._processes, spec.policy.resources.processes, domain, all_opens=spec.all_opens,
+            contents=self._contents,
+        )  # fmt: skip
         self._sensor.on_process = lambda proc: loop.register(proc.pidfd, lambda _: self._on_end(proc))
         self._sensor.before_call = self._outcome
         recorder.after = self._expect_outcome
@@ -392,6 +395,8 @@ class Supervisor:
             self._on_end(proc)
         self._drain()
         self._commands.end_all()
+        for found in self._contents.compared(self.recorder.redactor.text):
+            self.recorder.emit(kinds.Change if isinstance(found, kinds.ChangeData) else kinds.Changes, found)
         if self._gateway is not None:
             self._gateway.close()
         if self._commands.signals_repeat:
