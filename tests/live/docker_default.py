@@ -65,9 +65,8 @@ def load(profile: dict[str, Any], held: set[str]) -> None:
         raise OSError("the profile could not be loaded")
 
 
-def main() -> None:
-    """Confine this process, and become the command."""
-    profile, command = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3:]
+def confine(profile: dict[str, Any]) -> None:
+    """Confine this process; for root, what it executes next has Docker's default capabilities."""
     held: set[str] = set()
     if os.getuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -83,6 +82,12 @@ def main() -> None:
     else:
         ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
         load(profile, held)
+
+
+def main() -> None:
+    """Confine this process, and become the command."""
+    profile, command = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3:]
+    confine(profile)
     os.execv(command[0], command)
 
 
