@@ -18,7 +18,7 @@ from collections.abc import Callable
 __all__ = ["ANSWER_LIMIT", "STALL_SECONDS", "Stream", "is_stream"]
 
 STALL_SECONDS = 10.0
-"""How long a collector may take nothing before the stream counts as lost. The agent's recorded calls wait that long."""
+"""How long a collector may take for one line; then the stream is lost. The agent's recorded calls wait that long."""
 
 ANSWER_SECONDS = 30.0
 """How long the collector may take to write everything to its disk and answer."""
@@ -45,7 +45,7 @@ class Stream:
 
     Args:
         fd: the descriptor; from here on the stream's own.
-        stall_seconds: how long :meth:`send` may wait for a collector that takes nothing.
+        stall_seconds: how long :meth:`send` may wait for a collector that does not take a line.
 
     Attributes:
         broken: why the stream is lost; None while it is whole. Nothing more is sent then.
@@ -71,17 +71,17 @@ class Stream:
         if self.broken is not None:
             return
         view = memoryview(line)
-        waited_from: float | None = None
+        due: float | None = None
         try:
             while view:
                 try:
                     view = view[self._write(view) :]
-                    waited_from = None
                 except BlockingIOError:
-                    waited_from = time.monotonic() if waited_from is None else waited_from
-                    left = self._stall - (time.monotonic() - waited_from)
+                    # For the whole line, not from its last byte on: a trickle would hold the agent for ever.
+                    due = time.monotonic() + self._stall if due is None else due
+                    left = due - time.monotonic()
                     if left <= 0 or not self._out.poll(left * 1000):
-                        self.broken = f"the collector took nothing for {self._stall:g} s"
+                        self.broken = f"the collector did not take a line within {self._stall:g} s"
                         return
         except OSError as error:
             self.broken = self._said() or f"the collector is gone ({error.strerror})"
@@ -106,10 +106,13 @@ class Stream:
         """What the collector said before it went, as one printable line."""
         if self._socket is None:
             return None
-        with contextlib.suppress(OSError):
-            said = self._socket.recv(ANSWER_LIMIT, socket.MSG_DONTWAIT)
-            if said:
-                return f"the collector refused: {said.decode('utf-8', 'replace')[:300]!r}"
+        for _ in range(
+            2
+        ):  # where it left lines unread the first answer is ECONNRESET, and what it said comes after that
+            with contextlib.suppress(OSError):
+                said = self._socket.recv(ANSWER_LIMIT, socket.MSG_DONTWAIT)
+                text = said.decode("utf-8", "replace").strip()
+                return f"the collector refused: {text[:300]!r}" if text else None
         return None
 
     def finish(self, seconds: float = ANSWER_SECONDS) -> bytes | None:

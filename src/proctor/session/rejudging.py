@@ -197,7 +197,7 @@ def judge_received(directory: Path, received: Receipt, rules: RuleSet) -> tuple[
     except (ProctorError, ValueError, LookupError, RecursionError) as error:
         return "incomplete", f"it cannot be judged: {printable(str(error), 300)}"
     if received.state != "complete" or closed is None or not isinstance(opened, Open):
-        return made.verdict, ""
+        return _at_best(made), ""
     said = closed.data
     if said.findings_digest != digest(made.findings):
         other = "" if opened.data.rules_digest == rules.digest else ", under other rules than it names (see --rules)"
