@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-import py_compile
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,6 +70,19 @@ _FLAGS = "-I -S -B -X utf8"
 """Isolated from the environment and the image's packages (-I, -S), writing nothing beside the sources (-B)."""
 
 
+_COMPILE = """\
+import json, py_compile, sys
+
+for path, target, name, _ in json.load(sys.stdin):
+    try:
+        py_compile.compile(
+            path, target, dfile=name, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+    except py_compile.PyCompileError:
+        pass  # a template, or another version's syntax: nothing imports it
+"""
+
+
 class _Folder:
     """A runtime that is being written, and what its manifest will say."""
 
@@ -88,32 +101,35 @@ class _Folder:
         return path
 
     def add(self, below: str, sources: Iterable[Source]) -> list[Path]:
-        """Copy files, and compile those that are Python's. Returns the native ones, where they come from."""
+        """Copy files. Returns the native ones, where they come from."""
         native = []
         for source in sources:
             name = f"{below}/{source.to}"
             if name in self.files:
                 raise UsageError(f"export-runtime: two packages have a file {source.to}")
             path = self.put(name, source.path.read_bytes())
-            if path.suffix == ".py":
-                self.compile(name, path)
-            elif ".so" in path.suffixes:
+            if ".so" in path.suffixes:
                 native.append(source.path)
         return native
 
-    def compile(self, name: str, path: Path) -> None:
-        """Unchecked: the compiled form is taken as it is, whatever the times of a mounted file (PEP 552)."""
-        folder, _, stem = name.rpartition("/")
-        compiled = f"{folder}/__pycache__/{stem.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
-        target = self.root / compiled
-        try:
-            py_compile.compile(
-                str(path), str(target), dfile=name, doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )  # fmt: skip
-        except py_compile.PyCompileError:
-            return  # a template, or another version's syntax: nothing imports it
-        self.put(compiled, target.read_bytes())
+    def compile(self) -> None:
+        """Compile every Python file, unchecked: it is taken as it is, whatever the times of a mounted file (PEP 552).
+
+        In a process of its own, with a fixed hash seed and nothing imported: what marshal(3) writes depends on both.
+        """
+        jobs = []
+        for name in [name for name in self.files if name.endswith(".py")]:
+            folder, _, stem = name.rpartition("/")
+            compiled = f"{folder}/__pycache__/{stem.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
+            (self.root / compiled).parent.mkdir(exist_ok=True)
+            jobs.append((str(self.root / name), str(self.root / compiled), name, compiled))
+        subprocess.run(
+            [sys.executable, "-S", "-s", "-P", "-B", "-c", _COMPILE], input=json.dumps(jobs).encode(),
+            env={"PYTHONHASHSEED": "0"}, check=True,
+        )  # fmt: skip
+        for _, target, _, compiled in jobs:
+            if os.path.exists(target):
+                self.put(compiled, Path(target).read_bytes())
 
     def finish(self, about: dict[str, Any]) -> None:
         """Write the manifest, which is not in itself, and set every time."""
@@ -161,8 +177,7 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
             native += folder.add("app", files_of(one))
     rules = load((), None)
     folder.put(f"app/proctor/{COMPILED}/{compiled_name(rules.digest)}", msgspec.json.encode(rules))
-    main = folder.put("app/__main__.py", _MAIN.format(version=version, dotted=dotted).encode())
-    folder.compile("app/__main__.py", main)
+    folder.put("app/__main__.py", _MAIN.format(version=version, dotted=dotted).encode())
     name = f"python{dotted}"
     start = _WITHOUT_PYTHON.format(name=name, flags=_FLAGS)
     command: list[str] = [name, *_FLAGS.split(), "DIR/app"]
@@ -176,6 +191,7 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
         start = _WITH_PYTHON.format(name=found.name, flags=_FLAGS, loader=loader)
         command = [f"DIR/python/lib/{loader}", "--inhibit-cache", "--library-path", "DIR/python/lib",
                    f"DIR/python/bin/{found.name}", *_FLAGS.split(), "DIR/app"]  # fmt: skip
+    folder.compile()
     folder.put("proctor", (_HEAD + start).encode(), 0o755)
     about = {
         "format": FORMAT,

@@ -143,12 +143,12 @@ def listen(address: Address, mode: int) -> int:
     """
     if address.kind == "fd":
         return _given(address.fd, "--listen")
+    if address.kind == "unix":
+        _remove_stale(address.path)
     family, where = _where(address)
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if address.kind == "unix":
-            _remove_stale(address.path)
-        else:
+        if address.kind == "tcp":
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with _reachable(where) as path:
             previous = os.umask(0o177)
@@ -167,15 +167,19 @@ def listen(address: Address, mode: int) -> int:
 
 def _remove_stale(path: str) -> None:
     """Remove the socket of a collector that is dead; anything else stays."""
+    shown = f"--listen unix:{printable(path, 200)}"
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise UsageError(f"--listen unix:{printable(path, 200)}: exists, and is no socket; choose another path")
+            raise UsageError(f"{shown}: exists, and is no socket; choose another path")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be used: {error.strerror}") from None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial, _reachable(path) as there:
         if trial.connect_ex(there) == 0:
-            raise UsageError(f"--listen unix:{printable(path, 200)}: a collector listens there already")
-    os.unlink(path)
+            raise UsageError(f"{shown}: a collector listens there already")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def keep_from_agent(address: Address, policy: Policy) -> None:
