@@ -117,7 +117,7 @@ def size(folder: Path) -> dict[str, int]:
 
 def main() -> int:
     quick = arguments(__doc__).quick
-    each, rounds, starts = (2_000, 3, 3) if quick else (20_000, 9, 15)
+    each, rounds, starts = (2_000, 3, 3) if quick else (5_000, 9, 9)
     report = Report(
         "containers",
         f"""Streaming: {each:,} write-opens, and {each // 10:,} forks (workload/calls.c) under tier B, without a stream, to

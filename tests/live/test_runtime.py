@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from proctor.events import kinds
+from proctor.findings import digest
+from proctor.journal import Writer, read
+from proctor.journal.keys import SigningKey
 from tests.live import docker_default, image
 from tests.live.place import PROCTOR, SECONDS, Place, alive, events, waiting_for
 
@@ -347,3 +353,61 @@ def test_a_stream_over_a_pipe_and_over_loopback(place: Place) -> None:
         stdout, _ = collector.communicate(timeout=SECONDS)
     assert (collector.returncode, json.loads(stdout)["state"]) == (0, "complete")
     verified(place, next(records.iterdir()))
+
+
+def test_a_collector_that_is_asked_to_end_lets_open_streams_end(place: Place, collecting: Collecting) -> None:
+    collector = collecting()
+    go = place.workspace / "go"
+    options = ["--quiet", "--stream", f"unix:{collector.socket}"]
+    agent = "echo x > made; while [ ! -e go ]; do sleep 0.05; done"
+    with place.started("sh", "-c", agent, options=options) as (process, out):
+        waiting_for(place.workspace / "made", process)
+        collector.process.send_signal(signal.SIGTERM)
+        while connectable(collector.socket):  # none is taken any more
+            time.sleep(0.02)
+        go.touch()
+        assert place.finished(process, out).status == 0
+    status, (told,) = collector.ended()
+    assert (status, told["state"]) == (0, "complete")
+
+
+def connectable(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(path)) == 0
+
+
+PROTECTING = '[files]\nwrite = ["."]\nprotect = ["tests/"]\n'
+
+
+def test_a_sender_that_states_another_verdict_than_its_events_give(place: Place, collecting: Collecting) -> None:
+    """A container that was taken over has the key: its journal is well chained and signed, and says `clean`."""
+    place.file("tests/t.py", "the test\n")
+    honest = place.run("sh", "-c", "echo x > tests/t.py", policy=PROTECTING, options=["--quiet"])
+    assert honest.verdict["verdict"] == "violation"
+    key = SigningKey.new()
+    forged = place.folder / "forged"
+    forged.mkdir()
+    writer = Writer(forged, key)
+    for event in read(honest.out):
+        if isinstance(event, kinds.Checkpoint):
+            again = event
+            writer.checkpoint(lambda data, event=again: structs.replace(event, data=data))  # type: ignore[misc]
+        elif isinstance(event, kinds.Open):
+            writer.append(structs.replace(event, data=structs.replace(event.data, key=key.public.hex())))
+        elif isinstance(event, kinds.Close):
+            stated = {"verdict": "clean", "score_effect": "keep", "findings": 0, "findings_digest": digest([])}
+            writer.append(structs.replace(event, data=structs.replace(event.data, **stated)))
+        else:
+            writer.append(event)
+    writer.close()
+    collector = collecting("--episodes", "1")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(collector.socket))
+        one.sendall((forged / "journal" / "000000.jsonl").read_bytes())
+        one.shutdown(socket.SHUT_WR)
+        assert b'"state":"complete"' in one.recv(1 << 16)
+    status, (told,) = collector.ended()
+    assert (status, told["verdict"]) == (10, "violation")
+    assert "do not give the findings" in str(told["why"])
+    assert sorted(path.name for path in collector.record.iterdir()) == ["journal", "receipt.json"]
+    assert place.proctor("verify", str(collector.record)).returncode == 3

@@ -95,11 +95,14 @@ class Collector:
         else:
             os.set_blocking(fd, False)  # who connected may have left before it is accepted
         while True:
-            more = fd >= 0 and not self._ending and (episodes is None or len(self._children) + self._taken < episodes)
+            if self._ending and fd >= 0:
+                os.close(fd)  # who comes now is told at once, and does not wait to be taken
+                fd = -1
+            more = fd >= 0 and (episodes is None or len(self._children) + self._taken < episodes)
             if not more and not self._children:
                 break
             ready = self._ready(fd if more and len(self._children) < STREAMS else -1)
-            if fd in ready and not self._ending:
+            if more and fd in ready and not self._ending:
                 self._accept(fd)
             for report in [one for one in self._children.values() if one in ready]:
                 self._reported(report)
