@@ -65,6 +65,11 @@ def test_no_page_of_a_changed_record_and_no_link_followed(cli: Place, run: Run) 
 
 
 def test_a_record_that_was_cut_has_a_page_that_says_so(cli: Place, run: Run) -> None:
+    (run.out / "verdict.json").rename(cli.workspace / "verdict.json")
+    whole_but_for_it = cli.proctor("report", str(run.out), "--out", "-").stdout.decode()
+    assert "This record has no verdict.json" in whole_but_for_it
+    assert "Processes that outlived the agent" in whole_but_for_it
+    assert "violation" in whole_but_for_it.partition("</h1>")[0]
     journal = run.out / "journal/000000.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     whole = [number for number, line in enumerate(lines, 1) if b'"kind":"checkpoint"' in line]

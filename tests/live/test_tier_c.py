@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.live import docker_default
 from tests.live.place import SECONDS, Place, Run, alive, waiting_for
 
 GUARDED = '[files]\nwrite = ["."]\nprotect = ["tests/", "kept.txt"]\n'
@@ -581,13 +581,9 @@ def _frozen(place: Place) -> str:
 @pytest.fixture
 def container() -> list[str]:
     """The command line that runs what follows as in a default container."""
-    data = Path(os.environ.get("PROCTOR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-    profile = data / "docker_default_seccomp.json"
-    if not profile.exists():
-        pytest.skip(f"Docker's published seccomp profile is not at {profile} (PROCTOR_DATA names its folder)")
-    found = shutil.which("ldconfig") or "/sbin/ldconfig"
-    if "libseccomp.so.2" not in subprocess.run([found, "-p"], capture_output=True, text=True, check=False).stdout:
-        pytest.skip("libseccomp.so.2 is not on this machine")
+    profile = docker_default.profile()
+    if isinstance(profile, str):
+        pytest.skip(profile)
     return [sys.executable, "-m", "tests.live.docker_default", str(profile), "--"]
 
 

@@ -35,4 +35,5 @@ def _of_cut(directory: Path, given: list[str]) -> str:
         verdict = rejudge(record, load([Path(folder) for folder in folders(given)], cache_folder()))
     except RecordError as error:
         raise UsageError(str(error)) from None
-    return html(verdict, read_entries(directory, lenient=True), Cut(record.cut, record.events, record.signed))
+    cut = Cut(record.cut, record.events, record.signed, record.closed)
+    return html(verdict, read_entries(directory, lenient=True), cut)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proctor.errors import UsageError
+from proctor.events.text import printable
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
+from proctor.session.address import connect, keep_from_agent, parse
 from proctor.session.client import Client, environment, prepare
 from proctor.session.spec import folders
 
@@ -32,6 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
     if arguments.policy is not None and not arguments.quiet:
         _warn_of_policy(arguments.policy, policy.files.write)
+    address = parse(arguments.stream, "--stream") if arguments.stream is not None else None
+    if address is not None:
+        keep_from_agent(address, policy)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
     spec = prepare(
         policy,
@@ -41,9 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
         caller=os.environ,
         tier=arguments.tier,
         all_opens=arguments.all_opens,
+        streamed=address is not None,
     )
+    stream = connect(address) if address is not None else None
     client = Client(arguments.supervisor, _narrator(arguments, spec))
-    client.open(spec)
+    client.open(spec, stream)
     started = _forward_signals(client)
     client.wait("ready")
     stdout = 2 if arguments.json else 1
@@ -55,16 +62,33 @@ def run(arguments: argparse.Namespace) -> int:
         step=None,
         streams=(0, stdout, 2),
     )
-    news = client.wait_any("started", "ended", "verdict")["op"]
-    if news == "started":
+    news = client.wait_any("started", "ended", "verdict")
+    if news["op"] == "started":
         started()
-        news = client.wait_any("ended", "verdict")["op"]
-    if news == "ended":
+        news = client.wait_any("ended", "verdict")
+    if news["op"] == "ended":
         client.tell(op="close")
-        client.wait("verdict")
+        news = client.wait("verdict")
     with contextlib.suppress(ChildProcessError):  # where our parent ignores SIGCHLD the kernel has reaped it
         os.waitpid(arguments.supervisor_pid, 0)
-    return _tell(arguments, spec)
+    status = _tell(arguments, spec)
+    if address is None:
+        return status
+    if "lost" in news:
+        # Whatever the verdict: who reads only the status must not take it for recorded outside.
+        sys.stderr.write(f"proctor: the collector does not have the whole record: {printable(news['lost'], 400)}\n")
+        return status if arguments.exit_status == "verdict" and status in {10, 12} else 1
+    if not arguments.quiet:
+        sys.stderr.write(f"  sent    {_of_collector(news)}\n")
+    return status
+
+
+def _of_collector(news: dict[str, Any]) -> str:
+    if "received" not in news:
+        return "whole, over a pipe; whether a collector took it is not known here"
+    from proctor.journal.keys import fingerprint  # as in _tell
+
+    return f"whole; received by the collector with key {fingerprint(bytes.fromhex(news['received']))}"
 
 
 def _working_folder() -> str:
@@ -79,8 +103,6 @@ def _warn_of_policy(path: str, writes: tuple[str, ...]) -> None:
     file = Path(path).resolve()
     root = next((root for root in writes if file.is_relative_to(root)), None)
     if root is not None:
-        from proctor.events.text import printable  # as below
-
         sys.stderr.write(
             f"proctor: warning: {printable(path)} lies in {printable(root)}, where the agent can read and change it; "
             "this episode goes by what was read before\n"
@@ -119,8 +141,6 @@ def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dic
     """What is said while the agent runs: a line at the start, and one for each finding. Never over the agent's own."""
 
     def say(message: dict[str, Any]) -> None:
-        from proctor.events.text import printable  # with the first thing there is to say
-
         op = message["op"]
         if op == "ready":
             sys.stderr.write(

@@ -27,15 +27,23 @@ _COMMANDS_CUT = (
 
 
 class Cut(NamedTuple):
-    """A record that has no verdict of its own: what its end lacks, its good events, and how many of them are signed."""
+    """A record that has no verdict of its own: what its end lacks, its good events, and how many of them are signed.
+
+    ``closed``: its journal is whole, and only verdict.json is missing.
+    """
 
     reason: str
     events: int
     signed: int | None
+    closed: bool = False
 
 
 def cut_notice(cut: Cut, verdict: Verdict) -> Markup:
     """Whose verdict the page shows, and what it does not know."""
+    if cut.closed:
+        missing = tag("strong", "This record has no verdict.json"), f" ({cut.reason}). Its journal is whole and signed."
+        made = " The verdict below was made afterwards, of its events, by the rules "
+        return tag("p", *missing, made, code(verdict.proctor.rules_digest, 80), ".", class_="cut")
     signed = f"events 1 to {cut.signed} are signed" if cut.signed is not None else "none of them is signed"
     return tag(
         "p",

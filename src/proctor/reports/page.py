@@ -70,11 +70,10 @@ def _page(verdict: Verdict, story: Story, tracks: Tracks, cut: Cut | None) -> st
         _head, _findings, _timeline, _asked, contents, asked_for, _processes, _leftover, _not_observed, _limits,
         _responses,
     )  # fmt: skip
-    if cut is None:
-        parts = [part for section in sections for part in section(verdict, story, tracks)]
-    else:  # nobody looked for what outlived the agent
-        told = [section for section in sections if section is not _leftover]
-        parts = [part for section in told for part in section(verdict, story, tracks)]
+    unknown = cut is not None and not cut.closed  # nobody looked for what outlived the agent
+    told = [section for section in sections if not (unknown and section is _leftover)]
+    parts = [part for section in told for part in section(verdict, story, tracks)]
+    if cut is not None:
         parts.insert(1, cut_notice(cut, verdict))
     parts += checking(verdict, story, cut)
     parts += _lines(story, tracks)

@@ -24,11 +24,11 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from proctor.sandbox import build, linux, syscalls
 from proctor.sandbox.channel import pair, receive, send
+from proctor.sandbox.interpreter import mark_program
 from proctor.sandbox.layout import Layout
 
 __all__ = ["Sandbox", "Spawn", "start"]
@@ -80,12 +80,11 @@ class Sandbox:
 
         ``all_opens``: opens for reading are stopped too.
         """
-        mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
         request = {
             "op": "build",
             "layout": asdict(layout),
             "ports": list(ports),
-            "mark": mark_program,
+            "mark": mark_program().decode("utf-8", "surrogateescape"),
             "all_opens": all_opens,
         }
         with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
@@ -183,7 +182,7 @@ def _init(control: socket.socket) -> NoReturn:
             program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
         listeners = [_listen((host, port)) for host, port in message["ports"]]
-        marker, token = build.finish(place, layout, message["mark"].encode())
+        marker, token = build.finish(place, layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = build.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -217,7 +216,7 @@ def _init_in_domain(control: socket.socket) -> NoReturn:
             os._exit(0)
         program = syscalls.program(namespaces=False, all_opens=message["all_opens"])
         layout = Layout.of(message["layout"])
-        marker = domain.marker_socket(layout, message["mark"].encode())
+        marker = domain.marker_socket(layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = domain.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -18,7 +18,7 @@ from proctor.policy.records import Policy
 from proctor.sandbox import interpreter
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import HOME, plan
-from proctor.session.spec import EpisodeSpec, cache_folder, folders, new_id, output_folder, state_folder
+from proctor.session.spec import EpisodeSpec, cache_folder, folders, keys_folder, new_id, output_folder
 
 __all__ = ["Client", "Launcher", "environment", "prepare"]
 
@@ -64,8 +64,12 @@ def prepare(
     caller: Mapping[str, str],
     tier: Literal["B", "C"] | None = None,
     all_opens: bool = False,
+    streamed: bool = False,
 ) -> EpisodeSpec:
     """Everything a supervisor needs, checked before anything runs.
+
+    Args:
+        streamed: a collector gets the journal: where no key can be kept, the episode has one of its own.
 
     Raises:
         UsageError: the policy or the output folder cannot be used.
@@ -73,6 +77,8 @@ def prepare(
     episode = policy.episode.id or new_id()
     folder = output_folder(out, episode, policy)
     readable = tuple(dict.fromkeys(path for command in commands for path in command.readable))
+    if (runtime := interpreter.runtime_folder()) is not None:
+        readable += (runtime,)  # `proctor mark` runs on its interpreter
     previous = os.umask(0o022)
     os.umask(previous)
     return EpisodeSpec(
@@ -82,7 +88,7 @@ def prepare(
         policy_digest=digest(policy),
         layout=plan(policy, readable),
         rules=tuple(rules),
-        keys=str(state_folder() / "keys"),
+        keys=keys_folder(streamed=streamed),
         cache=str(cache_folder()),
         secrets=_secrets(policy, caller),
         umask=previous,
@@ -99,10 +105,14 @@ class Client:
         self._on_news = on_news
         self._commands = 0
 
-    def open(self, spec: EpisodeSpec) -> None:
-        """Tell the supervisor what it is to supervise."""
+    def open(self, spec: EpisodeSpec, stream: int | None = None) -> None:
+        """Tell the supervisor what to supervise. ``stream`` leads to the collector, and is the supervisor's then."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: the next message says so
-            send(self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)})
+            send(
+                self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)}, () if stream is None else (stream,)
+            )
+        if stream is not None:
+            os.close(stream)
 
     def next(self) -> dict[str, Any]:
         """The next message.

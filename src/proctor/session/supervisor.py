@@ -20,6 +20,7 @@ from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.journal.keys import SigningKey
 from proctor.journal.redaction import Redactor
+from proctor.journal.stream import Stream
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
@@ -40,6 +41,7 @@ from proctor.session.limits import Limits
 from proctor.session.loop import Loop
 from proctor.session.markers import Markers
 from proctor.session.outcomes import Outcomes
+from proctor.session.outgoing import Outgoing
 from proctor.session.recorder import Recorder
 from proctor.session.spec import EpisodeSpec
 from proctor.session.tree import Tree
@@ -68,11 +70,12 @@ class Supervisor:
         ports: addresses that the sandbox listens on for the gateway.
         rules: compiled rules.
         key: signs the journal.
+        stream: takes the journal to a collector.
     """
 
     def __init__(
         self, spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, ports: list[tuple[str, int]], rules: RuleSet,
-        key: SigningKey, clock: Clock,
+        key: SigningKey, clock: Clock, *, stream: Stream | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
@@ -80,19 +83,20 @@ class Supervisor:
         self._clock = clock
         self._closing = False
         self._held: list[int] = []
+        self.outgoing: Outgoing | None = None
         self._loop = Loop(clock.monotonic_ns)
         self._steps = Steps()
         self._control = Control(spec.episode, self._controlled)
         try:
-            self._open(rules, key)
-            self._connect(sandbox, ports)
+            self._open(rules, key, stream)
+            self._connect(sandbox, ports, stream)
         except BaseException:
             self._control.close()
             raise
 
     # --- setting up ---------------------------------------------------------------------------------------------------
 
-    def _open(self, rules: RuleSet, key: SigningKey) -> None:
+    def _open(self, rules: RuleSet, key: SigningKey, stream: Stream | None) -> None:
         """Make the record's folder and the journal in it."""
         out = Path(self.spec.out)
         try:
@@ -101,13 +105,13 @@ class Supervisor:
             raise UsageError(f"output folder {out}: cannot be made ({error.strerror})") from None
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
-        self.writer = Writer(out, key)
+        self.writer = Writer(out, key, stream)
         redactor = Redactor(self.spec.secrets)
         self.recorder = Recorder(
             self.spec.episode, self.writer, self.engine, redactor, self._clock, self._steps, self._respond
         )
 
-    def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]]) -> None:
+    def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]], stream: Stream | None) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
         loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
         message, fds, init = self._wait_ready(control)
@@ -116,6 +120,8 @@ class Supervisor:
         ends = init if namespaces else sandbox.outer
         self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
+        if stream is not None:
+            self.outgoing = Outgoing(stream, loop, recorder, self._collector_lost)
         self._group = cgroups.create(spec.episode)
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
@@ -170,12 +176,15 @@ class Supervisor:
         loop.register(sandbox.outer_pidfd, self._on_outer)
         if self._client is not None:
             loop.register(self._client.fileno(), self._on_client)
+        self._expect_sigterm()
+        loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
+        self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
+
+    def _expect_sigterm(self) -> None:
         wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGTERM, lambda *_: None)
-        loop.register(wake, self._on_terminate)
-        loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
-        self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
+        self._loop.register(wake, self._on_terminate)
 
     def _domain(self, resolver: Resolver, abi: int) -> Domain:
         from proctor.sensors.domain import Domain  # 9 ms that tier B does without
@@ -338,6 +347,10 @@ class Supervisor:
             kinds.Response, kinds.ResponseData(action="log", reason=reason, processes=tuple(reached[:1000]))
         )
 
+    def _collector_lost(self, why: str) -> None:
+        self._closing = True
+        self._tree.end(why)
+
     # --- responses ----------------------------------------------------------------------------------------------------
 
     def _respond(self, finding: Finding, _: int) -> None:
@@ -402,6 +415,8 @@ class Supervisor:
         if self._commands.signals_repeat:
             self.degraded["signals"] = "this kernel may repeat a call, and its event, that a signal interrupted"
         self._control.close()
+        if self.outgoing is not None:
+            self.outgoing.unwatch()
         if self._group is not None:
             self._group.remove()
 
