@@ -100,6 +100,9 @@ def main() -> None:
     try:
         prepare()
         plan = json.loads((folder / "plan.json").read_text())
+        for setting in plan["sysctls"]:
+            name, value = setting.split("=", 1)
+            Path("/proc/sys", *name.split(".")).write_text(value)
         for name, argv in plan["runs"].items():
             print(f"guest: {name}: {' '.join(argv)}", flush=True)
             run(name, argv, folder, plan["environment"], plan["cwd"])

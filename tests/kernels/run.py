@@ -11,6 +11,7 @@ The exit status is 0 where every run ended well and ran something, 1 where not, 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import re
@@ -34,7 +35,12 @@ NEEDED = {
     "qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "apt-get": "apt", "dpkg-deb": "dpkg", "gcc": "gcc",
     "git": "git",
 }  # fmt: skip
-DEFAULT = ("-v", "-n", "2", "--dist", "worksteal", "-m", "live", "tests/live")
+FILES = (
+    "tier_c", "recording", "responses", "containment", "escapes", "unprivileged", "session", "episode", "steps", "gateway",
+    "real_work",
+)  # fmt: skip
+"""What asks most of a kernel. The other live tests are about commands and reports."""
+DEFAULT = ("-v", "-p", "no:xdist", "-m", "live", *(f"tests/live/test_{name}.py" for name in FILES))
 ACCELERATORS = {"tcg": ("-accel", "tcg,tb-size=1024", "-cpu", "qemu64"), "kvm": ("-accel", "kvm", "-cpu", "host")}
 """Without KVM the plainest processor: starting Python takes three fifths of the time that it takes on `max`."""
 UNSEEN = (".venv", "build", "dist", ".git", ".*_cache", ".hypothesis")
@@ -51,7 +57,7 @@ def called(*argv: str, cwd: Path = BUILD) -> str:
     done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
-        stop(f"{' '.join(argv[:3])}: {lines[-1]}")
+        stop(f"{argv[0]} {argv[-1]}: {lines[-1]}")
     return done.stdout
 
 
@@ -108,8 +114,10 @@ def mounts(result: Path, checkout: Path) -> list[initramfs.Mount]:
     ]
 
 
-def plan(users: Sequence[str], selection: Sequence[str], result: Path, slower: int) -> None:
-    """Write what the guest shall run: for each user what `proctor doctor` says, and the tests."""
+def plan(
+    users: Sequence[str], selection: Sequence[str], sysctls: Sequence[str], result: Path, slower: int
+) -> None:  # fmt: skip
+    """Write what the guest shall set and run: for each user what `proctor doctor` says, and the tests."""
     python = f"{CHECKOUT}/.venv/bin/python"
     runs = {}
     for user in users:
@@ -126,7 +134,8 @@ def plan(users: Sequence[str], selection: Sequence[str], result: Path, slower: i
         "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/root/hypothesis",
         "PROCTOR_TESTS_SLOWER": str(slower), "PROCTOR_DATA": DATA,
     }  # fmt: skip
-    (result / "plan.json").write_text(json.dumps({"runs": runs, "environment": environment, "cwd": CHECKOUT}))
+    whole = {"sysctls": sysctls, "runs": runs, "environment": environment, "cwd": CHECKOUT}
+    (result / "plan.json").write_text(json.dumps(whole))
 
 
 def boot(chosen: initramfs.Kernel, result: Path, accelerator: str, memory: int, cpus: int, seconds: float) -> bool:
@@ -137,6 +146,8 @@ def boot(chosen: initramfs.Kernel, result: Path, accelerator: str, memory: int, 
         # A copy, so that work can go on here meanwhile.
         shutil.copytree(CHECKOUT, work / "checkout", symlinks=True, ignore=shutil.ignore_patterns(*UNSEEN))
         (work / "checkout/.venv").mkdir()
+        # Compiled here: the guest can keep nothing, and would compile anew at each start.
+        compileall.compile_dir(work / "checkout/src", quiet=2, stripdir=str(work / "checkout"), prependdir=CHECKOUT)
         initramfs.skeleton(work / "root", shown)
         called("mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(work / "root"), str(work / "disk"), "8G")
         guest = f"{CHECKOUT}/.venv/bin/python -I {CHECKOUT}/tests/kernels/guest.py /result"
@@ -145,7 +156,7 @@ def boot(chosen: initramfs.Kernel, result: Path, accelerator: str, memory: int, 
         argv = [
             "qemu-system-x86_64", *ACCELERATORS[accelerator], "-smp", str(cpus), "-m", str(memory), "-nodefaults",
             "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", str(chosen.image),
-            "-initrd", str(work / "initramfs"), "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+            "-initrd", str(work / "initramfs"), "-append", "console=ttyS0 quiet panic=-1 mitigations=off init_on_alloc=0",
             "-drive", f"file={work / 'disk'},if=virtio,format=raw,cache=unsafe",
         ]  # fmt: skip
         for mount in shown:
@@ -202,6 +213,7 @@ def main() -> int:
     parser.add_argument(
         "--accel", choices=tuple(ACCELERATORS), default="tcg", help="kvm is much faster, where it works"
     )
+    parser.add_argument("--sysctl", action="append", default=[], metavar="NAME=VALUE", help="set before the tests")
     parser.add_argument("--memory", type=int, default=3072, metavar="MIB")
     parser.add_argument("--cpus", type=int, default=1, help="emulated, one is twice as fast as two")
     parser.add_argument("--seconds", type=float, default=4 * 3600, help="after which the machine is ended")
@@ -216,10 +228,10 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     accelerator = options.accel
     chosen = kernel(options.kernel)
-    result = BUILD / "results" / f"{chosen.release}-{time.strftime('%Y%m%dT%H%M%S')}"
+    result = BUILD / "results" / f"{chosen.release}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     result.mkdir(parents=True)
     result.chmod(0o755)
-    plan(users, options.selection or DEFAULT, result, 1 if accelerator == "kvm" else SLOWER)
+    plan(users, options.selection or DEFAULT, options.sysctl, result, 1 if accelerator == "kvm" else SLOWER)
     print(f"test-kernels: Linux {chosen.release} ({accelerator}); results in {result}", flush=True)
     ended = boot(chosen, result, accelerator, options.memory, options.cpus, options.seconds)
     if (error := result / "error").exists():
