@@ -38,6 +38,11 @@ def said():
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _user_namespaces() -> None:
+    """Nothing here needs them."""
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)

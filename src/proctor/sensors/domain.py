@@ -53,11 +53,14 @@ class Domain:
         self.scoped = abi >= _SCOPED
 
     def signal(self, target: Proc | None, signo: int, flags: int) -> Act:
-        """pidfd_send_signal, by our own descriptor: the caller's could lead elsewhere by the time the kernel looks."""
+        """pidfd_send_signal, by our own descriptor: the caller's could lead elsewhere by the time the kernel looks.
+
+        ``target``: None where its process has ended.
+        """
 
         def act() -> Reply | None:
             if target is None or flags:
-                raise OSError(errno.EPERM if target is None else errno.EINVAL, "")
+                raise OSError(errno.ESRCH if target is None else errno.EINVAL, "")
             signal.pidfd_send_signal(target.pidfd, signo)
             return Reply()
 

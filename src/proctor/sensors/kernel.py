@@ -432,7 +432,7 @@ class KernelSensor:
         if self._domain is None:
             return True
         if name == "pidfd_send_signal" and not self._domain.scoped:
-            return False  # a descriptor means one process, and this one is not of the episode
+            return inside < 0  # of a process that has ended; any other is not of the episode
         return self._domain.may_signal(inside)
 
     def _thread_within(self, tid: int) -> bool:
