@@ -45,10 +45,12 @@ class Behalf:
     Args:
         layout: of tier C. Where it protects or hides anything, every change in a write root is done here; else only
             what Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
+        truncates: Landlock decides over truncation (version 3, Linux 6.2).
     """
 
-    def __init__(self, layout: Layout, resolver: Resolver) -> None:
+    def __init__(self, layout: Layout, resolver: Resolver, *, truncates: bool = True) -> None:
         self._resolver = resolver
+        self.truncates = truncates
         self._kept = tuple(os.fsencode(path) for path in layout.kept)
         self._shm = os.fsencode(layout.shm)
         self._waiting: list[int] = []
@@ -147,6 +149,14 @@ class Behalf:
             place is not None and (place.moved or (bool(self._kept) and place.resolved.role == "workspace"))
             for place in places
         )
+
+    def truncates_unasked(self, flags: int) -> bool:
+        """Whether an open empties its file although Landlock was asked for no right to write.
+
+        Before version 3 it looks at the access mode alone: with O_RDONLY at the right to read, with 3 (which Linux
+        takes for neither) at none.
+        """
+        return not self.truncates and bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE not in {os.O_WRONLY, os.O_RDWR}
 
     # --- doing --------------------------------------------------------------------------------------------------------
 

@@ -402,7 +402,7 @@ class KernelSensor:
             if proc.forked and not proc.exited:
                 self._add_children(proc)
 
-    def _signal(self, call: Call, proc: Proc, name: str) -> None:
+    def _signal(self, call: Call, proc: Proc, name: str) -> Act | None:
         args = call.args
         position = {"tgkill": 2, "rt_tgsigqueueinfo": 2}.get(name, 1)
         signo = signed(args[position])
@@ -422,12 +422,22 @@ class KernelSensor:
             call=name, target=inside, signo=signo, target_pid=target.pid if target is not None else None
         )
         self._sink.emit(kinds.Signal, data, proc=proc, tid=call.tid)
+        if self._domain is not None and not self._domain.scoped:
+            if name == "pidfd_send_signal":
+                return self._domain.signal(target, signo, call.args[3])
+            if inside == -1:
+                return self._domain.signal_all(proc, signo)
+        return None
 
     def _within(self, name: str, inside: int) -> bool:
         """Whether a signal to no known process stays inside, where no PID namespace keeps it there."""
         if name == "tkill":
             return self._thread_within(inside)
-        return self._domain is None or self._domain.may_signal(inside)
+        if self._domain is None:
+            return True
+        if name == "pidfd_send_signal" and not self._domain.scoped:
+            return inside < 0  # of a process that has ended; any other is not of the episode
+        return self._domain.may_signal(inside)
 
     def _thread_within(self, tid: int) -> bool:
         try:
@@ -449,6 +459,8 @@ class KernelSensor:
         args = tuple(signed(value) for value in call.args[:4])
         if name == "fcntl":
             target = 0 if args[1] == 10 else args[2]  # F_SETSIG: which signal, not to whom
+            if args[1] == 15 and self._domain is not None and not self._domain.scoped:
+                raise Refusal(errno.EPERM, "sandbox")  # whom it names lies in memory, and could change after
             if args[1] == 15:  # F_SETOWN_EX: struct f_owner_ex {int type; pid_t pid;}
                 _, target = struct.unpack("=ii", read(call.tid, call.args[2], 8))
             if args[1] != 10 and abs(target) in {0, proc.inside}:

@@ -57,7 +57,6 @@ _READY_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 5.0
 _OUTPUT_SECONDS = 60.0
 _MAX_LEFTOVERS = 1000
-_SCOPED = 6  # Landlock's version that keeps signals inside
 
 
 class Supervisor:
@@ -218,13 +217,9 @@ class Supervisor:
         if landlock < 1:
             self.degraded["landlock"] = "this kernel has none; the mounts alone decide"
         if self.tier == "C":
-            self.degraded["namespaces"] = (
-                "none: process numbers, /proc and the loopback are the machine's; who may be reached is decided by call"
-            )
-            if landlock < _SCOPED:
-                self.degraded["signals to others"] = (
-                    "decided by number: this kernel's Landlock does not keep them inside"
-                )
+            from proctor.sensors.domain import lacking  # late, as in _domain
+
+            self.degraded |= lacking(landlock)
         features = {
             "namespaces": self.tier == "B",
             "all_opens": self.spec.all_opens,
