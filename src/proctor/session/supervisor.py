@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import select
@@ -23,7 +22,7 @@ from proctor.journal.redaction import Redactor
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
-from proctor.sandbox.channel import receive, send
+from proctor.sandbox.channel import receive
 from proctor.sandbox.child import Sandbox
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
@@ -34,6 +33,7 @@ from proctor.sensors.steps import Steps
 from proctor.sensors.watch import Watch
 from proctor.session.commands import Commands
 from proctor.session.control import Control
+from proctor.session.conversation import Conversation
 from proctor.session.flows import Gateway
 from proctor.session.limits import Limits
 from proctor.session.loop import Loop
@@ -75,15 +75,15 @@ class Supervisor:
     ) -> None:  # fmt: skip
         self.spec = spec
         self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
-        self._client: socket.socket | None = client
         self._clock = clock
-        self._closing = False
         self._held: list[int] = []
         self._loop = Loop(clock.monotonic_ns)
         self._steps = Steps()
         self._control = Control(spec.episode, self._controlled)
         try:
             self._open(rules, key)
+            self._client = Conversation(client, self._loop, self.recorder)
+            self.tell = self._client.tell
             self._connect(sandbox, ports)
         except BaseException:
             self._control.close()
@@ -115,6 +115,7 @@ class Supervisor:
         ends = init if namespaces else sandbox.outer
         self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
+        self._client.tree = self._tree
         self._group = cgroups.create(spec.episode)
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
@@ -165,8 +166,7 @@ class Supervisor:
         )
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
-        if self._client is not None:
-            loop.register(self._client.fileno(), self._on_client)
+        self._client.listen(self._processes, self._commands.run)
         wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -228,7 +228,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the episode is over: every command ended, and the client closed it or something ended it."""
-        while not (self._tree.ended or (self._closing and self._commands.all_ended)):
+        while not (self._tree.ended or (self._client.closing and self._commands.all_ended)):
             self._loop.once()
 
     def _listen(self, listener: int) -> None:
@@ -271,7 +271,7 @@ class Supervisor:
     def _on_terminate(self, wake: int) -> None:
         """SIGTERM: end the episode in order; not in the signal's handler, which could interrupt an event."""
         os.read(wake, 64)
-        self._closing = True
+        self._client.closing = True
         self._tree.end("the supervisor was asked to end (SIGTERM)")
 
     def _checkpoint(self) -> None:
@@ -279,61 +279,6 @@ class Supervisor:
         self.recorder.emit(kinds.Heartbeat, data)
         self.recorder.checkpoint()
         self._loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
-
-    # --- the client ---------------------------------------------------------------------------------------------------
-
-    def tell(self, **message: Any) -> None:
-        """Send news to the client, if it is still there."""
-        if self._client is not None:
-            try:
-                send(self._client, message)
-            except OSError:
-                self._client_lost()
-
-    def _client_lost(self) -> None:
-        if self._client is None:
-            return
-        self._loop.unregister(self._client.fileno())
-        self._client.close()
-        self._client = None
-        if not self._closing:
-            what = "the program that ran the episode ended before it closed it"
-            self.recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
-            self._tree.end(what)
-
-    def _on_client(self, _: int) -> None:
-        if self._client is None:
-            return
-        message, fds, _pid = receive(self._client)
-        op = message["op"] if message is not None else None
-        if message is None or op is None:
-            self._client_lost()
-        elif op == "run" and self.recorder.decision == "kill":
-            for fd in fds:  # it was ended before; the verdict, which is on its way, is the answer
-                os.close(fd)
-        elif op == "run":
-            self._commands.run(message, fds)
-        elif op == "close":
-            self._closing = True
-        elif op == "kill":
-            self._closing = True
-            self._tree.end(str(message.get("reason", "asked for by the caller")))
-        elif op == "signal":
-            self._signal(int(message["signo"]))
-
-    def _signal(self, signo: int) -> None:
-        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
-        reached = []
-        for proc in self._processes.all():
-            if proc.root:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(proc.pidfd, 0)  # it is there, so its number is nobody else's
-                    os.killpg(proc.pid, signo)
-                    reached.append(proc.pid)
-        reason = f"{signal.Signals(signo).name} was passed on to the agent, as the caller asked"
-        self.recorder.emit(
-            kinds.Response, kinds.ResponseData(action="log", reason=reason, processes=tuple(reached[:1000]))
-        )
 
     # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -372,7 +317,7 @@ class Supervisor:
             self._tree.thaw()
             return {"ok": True}
         if op == "kill":
-            self._closing = True
+            self._client.closing = True
             self._tree.end("asked for with proctor kill")
             return {"ok": True}
         return {"ok": False, "error": "it is not frozen" if op == "thaw" else f"unknown request {op!r}"}
@@ -381,7 +326,7 @@ class Supervisor:
 
     def finish(self) -> None:
         """End what is left, wait for every stream and flow, and leave the record complete but for its close."""
-        self._closing = True
+        self._client.closing = True
         if not self._tree.ended:
             self._record_leftovers()
             self._tree.kill()
