@@ -12,6 +12,7 @@ from typing import Any
 from proctor.events import kinds
 from proctor.sandbox.channel import receive, send
 from proctor.sensors.processes import Processes
+from proctor.session.limits import Limits
 from proctor.session.loop import Loop
 from proctor.session.recorder import Recorder
 from proctor.session.tree import Tree
@@ -37,18 +38,19 @@ class Conversation:
         self._recorder = recorder
         self.closing = False
 
-    def listen(self, processes: Processes, run: Callable[[dict[str, Any], list[int]], None]) -> None:
+    def listen(self, processes: Processes, limits: Limits, run: Callable[[dict[str, Any], list[int]], None]) -> None:
         """Serve requests from now on. ``run`` starts a command, with its streams' descriptors."""
         self._processes = processes
+        self._limits = limits
         self._run = run
         if self._channel is not None:
             self._loop.register(self._channel.fileno(), self._on_request)
 
-    def tell(self, **message: Any) -> None:
-        """Send news to the client, if it is still there."""
+    def tell(self, *, fds: tuple[int, ...] = (), **message: Any) -> None:
+        """Send news to the client, with descriptors beside it, if it is still there."""
         if self._channel is not None:
             try:
-                send(self._channel, message)
+                send(self._channel, message, fds)
             except OSError:
                 self._lost()
 
@@ -82,6 +84,13 @@ class Conversation:
             self.tree.end(str(message.get("reason", "asked for by the caller")))
         elif op == "signal":
             self._signal(int(message["signo"]))
+        elif op == "stop":
+            self.tree.pause()
+            self._limits.pause()
+            self.tell(op="stopped")
+        elif op == "continue":
+            self._limits.resume()
+            self.tree.resume()
 
     def _signal(self, signo: int) -> None:
         """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""

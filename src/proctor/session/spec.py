@@ -24,7 +24,7 @@ __all__ = ["EpisodeSpec", "cache_folder", "folders", "new_id", "output_folder", 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is.
 
-    ``all_opens``: opens for reading are recorded too.
+    ``all_opens``: opens for reading are recorded too. ``terminal``: the command has a terminal of its own.
     """
 
     episode: str
@@ -39,6 +39,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     umask: int = 0o022
     tier: Literal["B", "C"] | None = None
     all_opens: bool = False
+    terminal: bool = False
 
     def in_copies(self, base: str, copies: Sequence[tuple[str, str]]) -> EpisodeSpec:
         """The episode in tier C: see :meth:`Layout.without_namespaces`."""

@@ -166,7 +166,7 @@ class Supervisor:
         )
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
-        self._client.listen(self._processes, self._commands.run)
+        self._client.listen(self._processes, self._limits, self._commands.run)
         wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -213,9 +213,12 @@ class Supervisor:
                 self.degraded["signals to others"] = (
                     "decided by number: this kernel's Landlock does not keep them inside"
                 )
+        if spec.terminal:
+            self.degraded["streams"] = "the agent has a terminal; what is typed and shown there is not recorded"
         features = {
             "namespaces": self.tier == "B",
-            "all_opens": self.spec.all_opens,
+            "all_opens": spec.all_opens,
+            "terminal": spec.terminal,
             "cgroup": self._group is not None,
             "landlock": landlock > 0,
         }
@@ -306,7 +309,9 @@ class Supervisor:
             command = self._commands.first
             return {
                 "episode": self.spec.episode,
-                "state": {"hold": "frozen", "kill": "ending"}.get(decision, "running"),
+                "state": {"hold": "frozen", "kill": "ending"}.get(
+                    decision, "running" if self._tree.paused is None else "stopped"
+                ),
                 "processes": len(self._tree.members()),
                 "events": self.writer.count,
                 "findings": len(self.engine.findings()),
