@@ -346,6 +346,45 @@ open("answers.json", "w").write(json.dumps(answers))
     assert any(event["data"]["call"] == "ioctl" for event in Run(0, b"", b"", out).of("refused"))
 
 
+PAIRS = """
+import json, os, pty, sys
+master, slave = os.openpty()
+os.write(slave, b"through")
+found = {"name": os.ttyname(slave), "through": os.read(master, 99).decode()}
+pid, fd = pty.fork()
+if pid == 0: os.execvp("sh", ["sh", "-c", "tty; echo named > /dev/tty; echo opened > $(tty)"])
+shown = b""
+try:
+    while piece := os.read(fd, 999): shown += piece
+except OSError: pass
+found |= {"shown": shown.decode(), "status": os.waitpid(pid, 0)[1], "theirs": "opened"}
+try: os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+except OSError as error: found["theirs"] = error.strerror
+print(json.dumps(found))
+"""
+
+
+@TIERS
+def test_the_agent_opens_pairs_of_its_own_and_nobody_elses(place: Place, tier: str) -> None:
+    """As tmux, script and pexpect do. In tier C, where /dev/pts is the machine's, by whose master it is."""
+    master, slave = os.openpty()
+    theirs = os.ttyname(slave)
+    try:
+        number = int(theirs.rpartition("/")[2])
+        outside = theirs if tier == "C" else f"/dev/pts/{number + 1000}"  # in tier B the numbers are the sandbox's own
+        run = place.run(PY, "-c", PAIRS, outside, options=["--quiet", "--tier", tier])
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert run.stdout, run.stderr.decode()
+    found = json.loads(run.stdout)
+    assert found["through"] == "through"
+    assert re.fullmatch(r"/dev/pts/\d+\r\nnamed\r\nopened\r\n", found["shown"]), found
+    assert found["status"] == 0
+    assert found["theirs"] == ("Permission denied" if tier == "C" else "No such file or directory")
+    assert run.status == 0
+
+
 @pytest.mark.parametrize(
     ("redirect", "told"),
     [("< /dev/null", "standard input is none"), ("> out.txt", "standard output is none"), ("--json 2> err.txt", "")],

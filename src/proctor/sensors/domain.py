@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from proctor.sandbox.layout import Layout
+from proctor.sensors import pairs
 from proctor.sensors.behalf import Behalf
 from proctor.sensors.broker import Broker
 from proctor.sensors.paths import Resolver
@@ -23,10 +24,13 @@ class Domain:
     """
 
     def __init__(self, layout: Layout, resolver: Resolver, processes: Processes, abi: int) -> None:
-        self.files = Behalf(layout, resolver)
+        self.files = Behalf(layout, resolver, self._holds_master)
         self.network = Broker(layout, processes)
         self._processes = processes
         self._scoped = abi >= _SCOPED
+
+    def _holds_master(self, pair: int) -> bool:
+        return pairs.holds((proc.pid for proc in self._processes.all()), pair)
 
     def may_signal(self, inside: int) -> bool:
         """Whether a call of the kill family may go on, by the id it names: nothing outside the episode is reached.

@@ -168,7 +168,7 @@ class FileCalls:
             return None
         if refused := self._behalf.refuses(place):
             return refusing(refused)
-        return self._behalf.open(call, place, flags, mode) if self._behalf.does(place) else None
+        return self._behalf.open(call, place, flags, mode) if self._behalf.opens(place) else None
 
     def _by_path(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]
