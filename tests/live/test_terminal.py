@@ -490,6 +490,58 @@ def events_client(out: Path) -> int:
     raise AssertionError(out)
 
 
+def test_continuing_the_job_does_not_undo_a_freeze(place: Place) -> None:
+    """A frozen agent stays frozen through Ctrl-Z and fg; one that is thawed while its job is stopped waits for fg."""
+    place.file("tests/t.py", "assert True\n")
+    policy = place.policy('[files]\nwrite = ["."]\nprotect = ["tests/"]\n[responses]\non_violation = "freeze"\n')
+    code = COUNT.replace(
+        "import itertools, time\n", "import itertools, os, time\ntry: os.unlink('tests/t.py')\nexcept OSError: pass\n"
+    )
+    with shell(place) as person:
+        place.file("agent.py", code)
+        person.type(f"proctor run --policy {policy} -- {PY} agent.py\r")
+        episode = person.sees("proctor: frozen: .*`proctor thaw ([^`]+)`")[1].decode()
+        person.type(b"\x1a")
+        person.sees(r"Stopped .*host> ")
+        person.type("fg\r")
+        person.sees("fg\r\n")
+        time.sleep(0.5)
+        assert counted(place) == ""
+        assert " frozen " in place.proctor("ps").stdout.decode()
+        person.type(b"\x1a")
+        person.sees(r"Stopped .*host> ")
+        assert place.proctor("thaw", episode).returncode == 0
+        time.sleep(0.5)
+        assert counted(place) == ""
+        assert " stopped " in place.proctor("ps").stdout.decode()
+        person.type("fg\r")
+        goes(place)
+        assert place.proctor("kill", episode).returncode == 0
+        person.sees("proctor: violation")
+
+
+def test_a_terminal_that_is_closed_ends_the_episode_with_a_verdict(place: Place) -> None:
+    with at(place, PY, "-c", COUNT) as it:
+        goes(place)
+        os.close(it.person.master)
+        it.person.master = os.open(os.devnull, os.O_RDONLY)
+        until((it.out / "verdict.json").exists, "no verdict")
+        it.person.process.wait(SECONDS)
+    run = Run(0, b"", b"", it.out)
+    assert run.verdict["verdict"] == "clean"
+    assert run.verdict["responses"][0]["reason"] == "proctor run was asked to end (SIGHUP)"
+
+
+def test_started_in_the_background_it_waits_to_have_the_terminal(place: Place) -> None:
+    with shell(place) as person:
+        person.type("proctor run --quiet --tty -- sh -c 'stty size; echo over' &\r")
+        person.sees("host> ")
+        person.type("while ! jobs | grep Stopped; do sleep 0.1; done\r")
+        person.sees(r"Stopped .*host> ")
+        person.type("fg\r")
+        person.sees("30 100\r\nover\r\n.*host> ")
+
+
 def test_what_the_agent_stopped_itself_stays_stopped(place: Place) -> None:
     """An agent that stops itself does not stop Proctor, and what it stopped is not continued by a fg."""
     code = (

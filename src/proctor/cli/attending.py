@@ -208,8 +208,8 @@ class Attending:
 
     def _on_continue(self, *_: object) -> None:
         """After a stop that nobody can catch (SIGSTOP) a shell has set the terminal as it likes it."""
-        if self._phase == "running" and self._stop == "no":
-            self._come_back()
+        if self._terminal is not None and self._terminal.inside:
+            self._terminal.come_back()
 
     def _come_back(self) -> None:
         if self._terminal is not None and not self._frozen:

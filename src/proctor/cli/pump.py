@@ -104,18 +104,20 @@ class Pump:
             pass
 
     def finish(self, flow: Flow, quiet_seconds: float, given_up: Callable[[], bool]) -> None:
-        """Move one flow until it ends, nothing came for ``quiet_seconds``, or it is given up.
+        """Move one flow until it ends, or nothing came for ``quiet_seconds``.
 
-        A sink that takes nothing is waited for.
+        A sink that takes nothing is waited for, unless it is given up.
         """
         self.flows = [flow]
         flow.reopens = False
         until = time.monotonic() + quiet_seconds
-        while not flow.ended and not given_up() and (flow.left or time.monotonic() < until):
+        while not flow.ended and (flow.left or time.monotonic() < until):
             before = flow.left
             self._once(-1, _LOOK_SECONDS)
             if flow.left or before:
                 until = time.monotonic() + quiet_seconds
+            if before and flow.left == before and given_up():
+                return
 
     def _once(self, news: int, at_most: float | None) -> bool:
         poll = select.poll()

@@ -79,6 +79,26 @@ def test_the_end_is_told_once_and_the_rest_is_shown_first(pipes: list[int]) -> N
     assert flow.ended
 
 
+def test_a_sink_that_takes_nothing_is_waited_for_until_it_is_given_up(pipes: list[int]) -> None:
+    source, give, _, sink, _, _ = pipes
+    flow = Flow(source, sink)
+    while True:
+        try:
+            os.write(sink, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.write(give, b"never taken")
+    asked: list[bool] = []
+
+    def given_up() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    Pump().finish(flow, 0.0001, given_up)
+    assert flow.left == b"never taken"
+    assert len(asked) == 2
+
+
 def test_a_source_that_stays_open_and_silent_is_not_waited_for_without_end(pipes: list[int]) -> None:
     source, _, _, sink, _, _ = pipes
     flow = Flow(source, sink)
