@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from proctor.errors import SandboxError
 from proctor.sandbox import build, linux, syscalls, terminal
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import Layout
@@ -40,6 +41,7 @@ _TO_DEFAULT = (
     signal.SIGTTOU,
 )  # fmt: skip
 _ENTER_SECONDS = 30.0
+_READY_SECONDS = 30.0
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
@@ -109,6 +111,23 @@ class Sandbox:
         }
         with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
             send(self.control, request)
+
+    def ready(self) -> tuple[dict[str, Any], list[int], int]:
+        """Wait until it stands: what it says, the descriptors that it gives, and the pid of its first process.
+
+        Raises:
+            SandboxError: it could not be built.
+        """
+        self.control.settimeout(_READY_SECONDS)
+        try:
+            message, fds, init = receive(self.control)
+        except TimeoutError:
+            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
+        if message is None or message["op"] != "ready" or init is None:
+            why = (message or {}).get("error", "its first process ended")
+            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
+        self.control.settimeout(None)
+        return message, fds, init
 
     def kill(self) -> None:
         """End it before it was used."""

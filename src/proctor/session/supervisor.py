@@ -14,7 +14,7 @@ from proctor import __version__
 from proctor.clock import Clock
 from proctor.detectors.engine import Engine
 from proctor.detectors.rules import RuleSet
-from proctor.errors import SandboxError, UsageError
+from proctor.errors import UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.journal.keys import SigningKey
@@ -22,7 +22,6 @@ from proctor.journal.redaction import Redactor
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
-from proctor.sandbox.channel import receive
 from proctor.sandbox.child import Sandbox
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
-_READY_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 5.0
 _OUTPUT_SECONDS = 60.0
 _MAX_LEFTOVERS = 1000
@@ -109,7 +107,7 @@ class Supervisor:
     def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]]) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
         loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
-        message, fds, init = self._wait_ready(control)
+        message, fds, init = sandbox.ready()
         root, marker, *listeners = fds
         namespaces = sandbox.namespaces
         ends = init if namespaces else sandbox.outer
@@ -178,19 +176,6 @@ class Supervisor:
         from proctor.sensors.domain import Domain  # 9 ms that tier B does without
 
         return Domain(self.spec.layout, resolver, self._processes, abi)
-
-    @staticmethod
-    def _wait_ready(control: socket.socket) -> tuple[dict[str, Any], list[int], int]:
-        control.settimeout(_READY_SECONDS)
-        try:
-            message, fds, init = receive(control)
-        except TimeoutError:
-            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
-        if message is None or message["op"] != "ready" or init is None:
-            why = (message or {}).get("error", "its first process ended")
-            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
-        control.settimeout(None)
-        return message, fds, init
 
     def _record_start(self, landlock: int) -> None:
         spec = self.spec
