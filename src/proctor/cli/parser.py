@@ -94,6 +94,9 @@ def _running(add: _Add) -> None:
     run.add_argument(
         "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
     )
+    run.add_argument(
+        "--tty", action="store_true", help="give the agent a terminal of its own, shown on this one (needs one)"
+    )
     _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
 

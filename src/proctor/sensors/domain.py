@@ -8,6 +8,7 @@ import os
 import signal
 
 from proctor.sandbox.layout import Layout
+from proctor.sensors import pairs
 from proctor.sensors.behalf import Behalf
 from proctor.sensors.broker import Broker
 from proctor.sensors.paths import Resolver
@@ -47,7 +48,7 @@ class Domain:
     """
 
     def __init__(self, layout: Layout, resolver: Resolver, processes: Processes, abi: int) -> None:
-        self.files = Behalf(layout, resolver, truncates=abi >= _TRUNCATES)
+        self.files = Behalf(layout, resolver, self._holds_master, truncates=abi >= _TRUNCATES)
         self.network = Broker(layout, processes)
         self._processes = processes
         self.scoped = abi >= _SCOPED
@@ -77,6 +78,9 @@ class Domain:
             return Reply()
 
         return act
+
+    def _holds_master(self, pair: int) -> bool:
+        return pairs.holds((proc.pid for proc in self._processes.all()), pair)
 
     def may_signal(self, inside: int) -> bool:
         """Whether a call of the kill family may go on, by the id it names: nothing outside the episode is reached.

@@ -180,7 +180,7 @@ class FileCalls:
         unasked = self._behalf.truncates_unasked(flags)
         if unasked and found.role not in {"workspace", "scratch"}:
             return refusing(errno.EACCES if found.existed else errno.ENOENT)
-        return self._behalf.open(call, place, flags, mode) if unasked or self._behalf.does(place) else None
+        return self._behalf.open(call, place, flags, mode) if unasked or self._behalf.opens(place) else None
 
     def _by_path(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]

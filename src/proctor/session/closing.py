@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proctor import __version__
 from proctor.errors import RecordError
@@ -47,7 +47,7 @@ def close(supervisor: Supervisor) -> None:
         ),
     )
     recorder.checkpoint()
-    collected = (
+    collected: dict[str, Any] = (
         {}
         if supervisor.outgoing is None
         else supervisor.outgoing.finish(supervisor.spec.episode, supervisor.writer.head)

@@ -26,8 +26,8 @@ __all__ = ["EpisodeSpec", "cache_folder", "folders", "is_id", "keys_folder", "ne
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is.
 
-    ``all_opens``: opens for reading are recorded too. ``keys``: the folder of the signing key; "" for a key that is
-    made for this episode and stored nowhere.
+    ``all_opens``: opens for reading are recorded too. ``terminal``: the command has a terminal of its own.
+    ``keys``: the folder of the signing key; "" for a key that is made for this episode and stored nowhere.
     """
 
     episode: str
@@ -42,6 +42,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     umask: int = 0o022
     tier: Literal["B", "C"] | None = None
     all_opens: bool = False
+    terminal: bool = False
 
     def in_copies(self, base: str, copies: Sequence[tuple[str, str]]) -> EpisodeSpec:
         """The episode in tier C: see :meth:`Layout.without_namespaces`."""

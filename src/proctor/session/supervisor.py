@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import select
@@ -15,7 +14,7 @@ from proctor import __version__
 from proctor.clock import Clock
 from proctor.detectors.engine import Engine
 from proctor.detectors.rules import RuleSet
-from proctor.errors import SandboxError, UsageError
+from proctor.errors import UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.journal.keys import SigningKey
@@ -24,7 +23,6 @@ from proctor.journal.stream import Stream
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
-from proctor.sandbox.channel import receive, send
 from proctor.sandbox.child import Sandbox
 from proctor.sensors.contents import Contents
 from proctor.sensors.kernel import KernelSensor
@@ -36,6 +34,7 @@ from proctor.sensors.steps import Steps
 from proctor.sensors.watch import Watch
 from proctor.session.commands import Commands
 from proctor.session.control import Control
+from proctor.session.conversation import Conversation
 from proctor.session.flows import Gateway
 from proctor.session.limits import Limits
 from proctor.session.loop import Loop
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
-_READY_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 5.0
 _OUTPUT_SECONDS = 60.0
 _MAX_LEFTOVERS = 1000
@@ -78,9 +76,7 @@ class Supervisor:
     ) -> None:  # fmt: skip
         self.spec = spec
         self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
-        self._client: socket.socket | None = client
         self._clock = clock
-        self._closing = False
         self._held: list[int] = []
         self.outgoing: Outgoing | None = None
         self._loop = Loop(clock.monotonic_ns)
@@ -88,6 +84,8 @@ class Supervisor:
         self._control = Control(spec.episode, self._controlled)
         try:
             self._open(rules, key, stream)
+            self._client = Conversation(client, self._loop, self.recorder)
+            self.tell = self._client.tell
             self._connect(sandbox, ports, stream)
         except BaseException:
             self._control.close()
@@ -113,12 +111,13 @@ class Supervisor:
     def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]], stream: Stream | None) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
         loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
-        message, fds, init = self._wait_ready(control)
+        message, fds, init = sandbox.ready()
         root, marker, *listeners = fds
         namespaces = sandbox.namespaces
         ends = init if namespaces else sandbox.outer
         self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
+        self._client.tree = self._tree
         if stream is not None:
             self.outgoing = Outgoing(stream, loop, recorder, self._collector_lost)
         self._group = cgroups.create(spec.episode)
@@ -173,8 +172,7 @@ class Supervisor:
         )
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
-        if self._client is not None:
-            loop.register(self._client.fileno(), self._on_client)
+        self._client.listen(self._processes, self._limits, self._commands.run)
         self._expect_sigterm()
         loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
         self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
@@ -189,19 +187,6 @@ class Supervisor:
         from proctor.sensors.domain import Domain  # 9 ms that tier B does without
 
         return Domain(self.spec.layout, resolver, self._processes, abi)
-
-    @staticmethod
-    def _wait_ready(control: socket.socket) -> tuple[dict[str, Any], list[int], int]:
-        control.settimeout(_READY_SECONDS)
-        try:
-            message, fds, init = receive(control)
-        except TimeoutError:
-            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
-        if message is None or message["op"] != "ready" or init is None:
-            why = (message or {}).get("error", "its first process ended")
-            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
-        control.settimeout(None)
-        return message, fds, init
 
     def _record_start(self, landlock: int) -> None:
         spec = self.spec
@@ -220,9 +205,12 @@ class Supervisor:
             from proctor.sensors.domain import lacking  # late, as in _domain
 
             self.degraded |= lacking(landlock)
+        if spec.terminal:
+            self.degraded["streams"] = "the agent has a terminal; what is typed and shown there is not recorded"
         features = {
             "namespaces": self.tier == "B",
-            "all_opens": self.spec.all_opens,
+            "all_opens": spec.all_opens,
+            "terminal": spec.terminal,
             "cgroup": self._group is not None,
             "landlock": landlock > 0,
         }
@@ -235,7 +223,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the episode is over: every command ended, and the client closed it or something ended it."""
-        while not (self._tree.ended or (self._closing and self._commands.all_ended)):
+        while not (self._tree.ended or (self._client.closing and self._commands.all_ended)):
             self._loop.once()
 
     def _listen(self, listener: int) -> None:
@@ -278,7 +266,7 @@ class Supervisor:
     def _on_terminate(self, wake: int) -> None:
         """SIGTERM: end the episode in order; not in the signal's handler, which could interrupt an event."""
         os.read(wake, 64)
-        self._closing = True
+        self._client.closing = True
         self._tree.end("the supervisor was asked to end (SIGTERM)")
 
     def _checkpoint(self) -> None:
@@ -287,63 +275,8 @@ class Supervisor:
         self.recorder.checkpoint()
         self._loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
 
-    # --- the client ---------------------------------------------------------------------------------------------------
-
-    def tell(self, **message: Any) -> None:
-        """Send news to the client, if it is still there."""
-        if self._client is not None:
-            try:
-                send(self._client, message)
-            except OSError:
-                self._client_lost()
-
-    def _client_lost(self) -> None:
-        if self._client is None:
-            return
-        self._loop.unregister(self._client.fileno())
-        self._client.close()
-        self._client = None
-        if not self._closing:
-            what = "the program that ran the episode ended before it closed it"
-            self.recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
-            self._tree.end(what)
-
-    def _on_client(self, _: int) -> None:
-        if self._client is None:
-            return
-        message, fds, _pid = receive(self._client)
-        op = message["op"] if message is not None else None
-        if message is None or op is None:
-            self._client_lost()
-        elif op == "run" and self.recorder.decision == "kill":
-            for fd in fds:  # it was ended before; the verdict, which is on its way, is the answer
-                os.close(fd)
-        elif op == "run":
-            self._commands.run(message, fds)
-        elif op == "close":
-            self._closing = True
-        elif op == "kill":
-            self._closing = True
-            self._tree.end(str(message.get("reason", "asked for by the caller")))
-        elif op == "signal":
-            self._signal(int(message["signo"]))
-
-    def _signal(self, signo: int) -> None:
-        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
-        reached = []
-        for proc in self._processes.all():
-            if proc.root:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(proc.pidfd, 0)  # it is there, so its number is nobody else's
-                    os.killpg(proc.pid, signo)
-                    reached.append(proc.pid)
-        reason = f"{signal.Signals(signo).name} was passed on to the agent, as the caller asked"
-        self.recorder.emit(
-            kinds.Response, kinds.ResponseData(action="log", reason=reason, processes=tuple(reached[:1000]))
-        )
-
     def _collector_lost(self, why: str) -> None:
-        self._closing = True
+        self._client.closing = True
         self._tree.end(why)
 
     # --- responses ----------------------------------------------------------------------------------------------------
@@ -372,7 +305,9 @@ class Supervisor:
             command = self._commands.first
             return {
                 "episode": self.spec.episode,
-                "state": {"hold": "frozen", "kill": "ending"}.get(decision, "running"),
+                "state": {"hold": "frozen", "kill": "ending"}.get(
+                    decision, "running" if self._tree.paused is None else "stopped"
+                ),
                 "processes": len(self._tree.members()),
                 "events": self.writer.count,
                 "findings": len(self.engine.findings()),
@@ -383,7 +318,7 @@ class Supervisor:
             self._tree.thaw()
             return {"ok": True}
         if op == "kill":
-            self._closing = True
+            self._client.closing = True
             self._tree.end("asked for with proctor kill")
             return {"ok": True}
         return {"ok": False, "error": "it is not frozen" if op == "thaw" else f"unknown request {op!r}"}
@@ -392,7 +327,7 @@ class Supervisor:
 
     def finish(self) -> None:
         """End what is left, wait for every stream and flow, and leave the record complete but for its close."""
-        self._closing = True
+        self._client.closing = True
         if not self._tree.ended:
             self._record_leftovers()
             self._tree.kill()
