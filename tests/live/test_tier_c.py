@@ -388,7 +388,8 @@ def test_only_what_is_allowed_is_reached(place: Place, service: int) -> None:
 
     _, answers = python(place, CONNECTS + f"""
 tried("host", lambda: asked(("127.0.0.1", {service}))); tried("any", lambda: asked(("0.0.0.0", {service})))
-tried("outside", lambda: asked(("192.0.2.1", 80))); tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+tried("outside", lambda: asked(("192.0.2.1", 80))); tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", {service})))
+tried("ping", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
 tried("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW)); tried("packet", lambda: socket.socket(17, socket.SOCK_RAW))
 tried("datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
 tried("a pair of them", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))

@@ -35,6 +35,7 @@ __all__ = ["Sandbox", "Spawn", "start"]
 
 _HIGH = 256
 _ENTER_SECONDS = 30.0
+_NAMES = ("127.0.0.1", 53)
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
@@ -76,8 +77,9 @@ class Sandbox:
         return None
 
     def build(self, layout: Layout, ports: Sequence[tuple[str, int]], *, all_opens: bool) -> None:
-        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside.
+        """Have the root built.
 
+        ``ready`` comes over the channel, with the name server's sockets and those that listen on ``ports`` inside.
         ``all_opens``: opens for reading are stopped too.
         """
         mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
@@ -158,6 +160,13 @@ def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
+def _name_server(ports: Sequence[Sequence[str | int]]) -> list[socket.socket]:
+    """Where the sandbox's /etc/resolv.conf leads: for datagrams, and for TCP unless the policy gave that port away."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(_NAMES)
+    return [server] if list(_NAMES) in ports else [server, _listen(_NAMES)]
+
+
 def _listen(address: tuple[str, int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -182,7 +191,7 @@ def _init(control: socket.socket) -> NoReturn:
         if message["all_opens"]:
             program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
-        listeners = [_listen((host, port)) for host, port in message["ports"]]
+        listeners = [*_name_server(message["ports"]), *(_listen((host, port)) for host, port in message["ports"])]
         marker, token = build.finish(place, layout, message["mark"].encode())
         ruleset = build.ruleset(layout, abi)
         linux.set_dumpable(on=False)
