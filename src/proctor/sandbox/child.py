@@ -29,7 +29,7 @@ from typing import NoReturn
 
 from proctor.sandbox import build, linux, syscalls
 from proctor.sandbox.channel import pair, receive, send
-from proctor.sandbox.layout import Layout
+from proctor.sandbox.layout import PREFIX, Layout
 
 __all__ = ["Sandbox", "Spawn", "start"]
 
@@ -56,13 +56,14 @@ class Spawn:
 class Sandbox:
     """A sandbox that is being built: its outer process, and the channel to the first process inside.
 
-    ``namespaces``: False in tier C.
+    ``namespaces``: False in tier C. ``name``: of the folder that the episode has there for itself.
     """
 
     outer: int
     outer_pidfd: int
     control: socket.socket
     namespaces: bool
+    name: str
 
     def entered(self) -> str | None:
         """Wait until it has what it asks of the kernel before there is a policy; return None, or why it has not."""
@@ -105,12 +106,13 @@ def start(*, namespaces: bool = True) -> Sandbox:
     """Fork the sandbox's processes: they enter their namespaces, and wait to be told what to build."""
     ours, theirs = pair()
     parent = os.getpid()
+    name = f"{PREFIX}{os.urandom(8).hex()}"
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _outer(theirs, parent, namespaces=namespaces)
+        _outer(theirs, parent, name, namespaces=namespaces)
     theirs.close()
-    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces)
+    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces, name)
 
 
 def _fail(control: socket.socket, error: BaseException) -> NoReturn:
@@ -119,7 +121,7 @@ def _fail(control: socket.socket, error: BaseException) -> NoReturn:
     os._exit(126)
 
 
-def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn:
+def _outer(control: socket.socket, parent: int, name: str, *, namespaces: bool) -> NoReturn:
     try:
         supervisor = os.pidfd_open(parent)
         if namespaces:
@@ -155,7 +157,7 @@ def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn
     if not namespaces:
         from proctor.sandbox import guard  # tier C alone needs it
 
-        guard.keep(supervisor, inner)
+        guard.keep(supervisor, inner, name)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
