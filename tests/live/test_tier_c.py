@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -406,7 +407,8 @@ def test_only_what_is_allowed_is_reached(place: Place, service: int) -> None:
 
     _, answers = python(place, CONNECTS + f"""
 tried("host", lambda: asked(("127.0.0.1", {service}))); tried("any", lambda: asked(("0.0.0.0", {service})))
-tried("outside", lambda: asked(("192.0.2.1", 80))); tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+tried("outside", lambda: asked(("192.0.2.1", 80))); tried("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", {service})))
+tried("ping", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
 tried("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW)); tried("packet", lambda: socket.socket(17, socket.SOCK_RAW))
 tried("datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
 tried("a pair of them", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -605,6 +607,40 @@ def test_whatever_part_is_killed_the_tree_dies(place: Place, part: str) -> None:
     else:
         assert run.verdict["agent_signal"] == signal.SIGKILL
         assert place.proctor("verify", str(out)).returncode == 0
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_what_a_killed_supervisor_leaves_is_removed_or_named(place: Place, hides: bool) -> None:
+    place.file("answers.json", "the answer\n")
+    script = 'echo work > made; mkdir "$TMPDIR/shut"; chmod 0 "$TMPDIR/shut"; echo "$TMPDIR" > /proc/self/fd/1; exec sleep 1000'
+    policy = '[files]\nwrite = ["."]\n' + ('hide = ["answers.json"]\n' if hides else "")
+    with place.started("sh", "-c", script, policy=policy, options=C) as (process, out):
+        assert process.stdout is not None
+        base = Path(os.fsdecode(process.stdout.readline().strip())).parent
+        assert base.is_dir()
+        assert place.proctor("doctor").stdout.count(b"not brought back") == 0  # it lives
+        os.kill(place.supervisor(process), signal.SIGKILL)
+        process.wait(SECONDS)
+        deadline = time.monotonic() + SECONDS
+        while (base / "tmp").exists():
+            assert time.monotonic() < deadline, "its folder stayed"
+            time.sleep(0.01)
+    said = place.proctor("verify", str(out))
+    assert said.returncode == 3
+    if not hides:
+        assert not base.exists()
+        assert b"copy" not in said.stdout
+        return
+    try:
+        assert sorted(os.listdir(base)) == ["copies.json", "work"]
+        assert (base / "work/0/made").read_text() == "work\n"
+        assert not (place.workspace / "made").exists()
+        line = f"an agent's work was not brought back, its supervisor was killed: {base}/work/0, the copy of {place.workspace}"
+        assert line in said.stdout.decode()
+        assert line in place.proctor("doctor").stdout.decode()
+        assert str(base / "work/0") in json.loads(place.proctor("doctor", "--json").stdout)["abandoned"]
+    finally:
+        shutil.rmtree(base)
 
 
 def test_marks_and_leftovers(place: Place) -> None:

@@ -21,4 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"proctor: {found.summary}\n")
     else:
         sys.stdout.write(found.summary + "\n")
+    if found.status == "truncated":
+        from proctor.session.abandoned import abandoned  # where something is missing only
+
+        out = str(Path(arguments.dir).resolve())
+        sys.stdout.write("".join(f"{one}\n" for one in abandoned() if one.out == out))
     return found.exit_status

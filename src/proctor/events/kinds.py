@@ -11,8 +11,8 @@ from proctor.events.envelope import Event
 
 __all__ = [
     "KINDS", "AnyEvent", "Capabilities", "Change", "Changes", "Checkpoint", "Clone", "Close", "Exec", "ExecResult",
-    "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Mark", "Net", "Open", "Output", "Process",
-    "ProcessControl", "Read", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output",
+    "Process", "ProcessControl", "Read", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -288,6 +288,29 @@ class Flow(Event, frozen=True, kw_only=True, tag="flow"):
     data: FlowData
 
 
+class LookupData(_Data, frozen=True, kw_only=True):
+    r"""A DNS query. ``name`` as asked, bytes of no host name as ``\DDD``; ``type``: A, AAAA, TXT, … or TYPE<N>.
+
+    ``server`` is the address that the query was meant for, where it is known. ``answer``: ``answered`` with
+    ``addresses``; ``empty`` a known name without such a record; ``no_such_name``; ``refused`` no query for a name of
+    the internet; ``malformed`` not one whole question, ``name`` and ``type`` are then empty. ``bytes`` of the message.
+    """
+
+    name: str
+    type: str
+    transport: Literal["udp", "tcp"]
+    server: str | None = None
+    answer: Literal["answered", "empty", "no_such_name", "refused", "malformed"]
+    addresses: tuple[str, ...] = ()
+    bytes: int
+
+
+class Lookup(Event, frozen=True, kw_only=True, tag="lookup"):
+    """A name was asked for. Proctor alone answers, and recorded it before; nothing was asked of anybody else."""
+
+    data: LookupData
+
+
 class MarkData(_Data, frozen=True, kw_only=True):
     """A marker from inside the sandbox: a claim, never proof."""
 
@@ -534,8 +557,8 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 AnyEvent = (
     Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Read | Usage | Flow
-    | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Change | Changes
-    | Close | Checkpoint
+    | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Change
+    | Changes | Close | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

@@ -30,7 +30,7 @@ from proctor.errors import SandboxError
 from proctor.sandbox import build, linux, syscalls, terminal
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.interpreter import mark_program
-from proctor.sandbox.layout import Layout
+from proctor.sandbox.layout import PREFIX, Layout
 from proctor.sandbox.terminal import Terminal
 
 __all__ = ["Sandbox", "Spawn", "start"]
@@ -42,6 +42,7 @@ _TO_DEFAULT = (
 )  # fmt: skip
 _ENTER_SECONDS = 30.0
 _READY_SECONDS = 30.0
+_NAMES = ("127.0.0.1", 53)
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
@@ -76,13 +77,14 @@ class Spawn:
 class Sandbox:
     """A sandbox that is being built: its outer process, and the channel to the first process inside.
 
-    ``namespaces``: False in tier C.
+    ``namespaces``: False in tier C. ``name``: of the folder that the episode has there for itself.
     """
 
     outer: int
     outer_pidfd: int
     control: socket.socket
     namespaces: bool
+    name: str
 
     def entered(self) -> str | None:
         """Wait until it has what it asks of the kernel before there is a policy; return None, or why it has not."""
@@ -97,8 +99,9 @@ class Sandbox:
         return None
 
     def build(self, layout: Layout, ports: Sequence[tuple[str, int]], *, all_opens: bool) -> None:
-        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside.
+        """Have the root built.
 
+        ``ready`` comes over the channel, with the name server's sockets and those that listen on ``ports`` inside.
         ``all_opens``: opens for reading are stopped too.
         """
         request = {
@@ -140,12 +143,13 @@ def start(*, namespaces: bool = True) -> Sandbox:
     """Fork the sandbox's processes: they enter their namespaces, and wait to be told what to build."""
     ours, theirs = pair()
     parent = os.getpid()
+    name = f"{PREFIX}{os.urandom(8).hex()}"
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _outer(theirs, parent, namespaces=namespaces)
+        _outer(theirs, parent, name, namespaces=namespaces)
     theirs.close()
-    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces)
+    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces, name)
 
 
 def _fail(control: socket.socket, error: BaseException) -> NoReturn:
@@ -154,7 +158,7 @@ def _fail(control: socket.socket, error: BaseException) -> NoReturn:
     os._exit(126)
 
 
-def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn:
+def _outer(control: socket.socket, parent: int, name: str, *, namespaces: bool) -> NoReturn:
     try:
         supervisor = os.pidfd_open(parent)
         if namespaces:
@@ -190,9 +194,16 @@ def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn
     if not namespaces:
         from proctor.sandbox import guard  # tier C alone needs it
 
-        guard.keep(supervisor, inner)
+        guard.keep(supervisor, inner, name)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _name_server(ports: Sequence[Sequence[str | int]]) -> list[socket.socket]:
+    """Where the sandbox's /etc/resolv.conf leads: for datagrams, and for TCP unless the policy gave that port away."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(_NAMES)
+    return [server] if list(_NAMES) in ports else [server, _listen(_NAMES)]
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
@@ -219,7 +230,7 @@ def _init(control: socket.socket) -> NoReturn:
         if message["all_opens"]:
             program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
-        listeners = [_listen((host, port)) for host, port in message["ports"]]
+        listeners = [*_name_server(message["ports"]), *(_listen((host, port)) for host, port in message["ports"])]
         marker, token = build.finish(place, layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = build.ruleset(layout, abi)
         linux.set_dumpable(on=False)

@@ -63,7 +63,10 @@ def _opens(flags_argument: int) -> Code:
 
 
 def _streams_only() -> Code:
-    """Without a network namespace no datagrams: each could be addressed anew, behind the supervisor's back."""
+    """Without a network namespace no datagrams: each could be addressed anew, behind the supervisor's back.
+
+    What stands for a UDP socket is made by the supervisor.
+    """
     streams: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM,), ALLOW, NOTIFY)]
     local: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM, _SOCK_SEQPACKET), ALLOW, NOTIFY)]
     other = _if_any(_JEQ, (_AF_INET, _AF_INET6), streams, _if_any(_JEQ, (_AF_NETLINK,), ALLOW, NOTIFY))
@@ -129,6 +132,7 @@ def program(*, namespaces: bool = True, all_opens: bool = False) -> bytes:
         blocks |= dict.fromkeys(calls.CONFINED.values(), NOTIFY)
         blocks |= {number: NOTIFY for number, _ in calls.UNSHARED.values()}
         blocks[calls.SOCKETPAIR] = _streams_only()
+        blocks[calls.RECVFROM] = _if_pointer(4, NOTIFY, ALLOW)
     conditional = _conditional(namespaces=namespaces, all_opens=all_opens)
     blocks |= {calls.CONDITIONAL[name]: code for name, code in conditional.items()}
     # clone3's flags lie in memory, where no filter can see them. libc falls back to clone, which is recorded; so

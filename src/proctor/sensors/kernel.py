@@ -203,8 +203,10 @@ class KernelSensor:
         """Do the call for its caller, and answer with what came of it."""
         try:
             reply = act()
-        except OSError as error:
+        except (OSError, Unreadable) as error:
             notify.answer(listener, call.id, error.errno or errno.EIO)
+            return
+        except Gone:
             return
         if reply is not None:
             reply.send(listener, call.id)
@@ -483,6 +485,10 @@ class KernelSensor:
     def _never(self, call: Call, proc: Proc, name: str) -> None:
         raise Refusal(errno.EPERM, "sandbox")
 
-    def _socket(self, call: Call, proc: Proc, name: str) -> None:
+    def _socket(self, call: Call, proc: Proc, name: str) -> Act | None:
+        if self._domain is not None and name == "socket":
+            act = self._domain.network.datagrams.make(*(signed(value) for value in call.args[:3]))
+            if act is not None:
+                return act
         known = call.args[0] & 0xFFFFFFFF in {1, 2, 10}
         raise Refusal(errno.EPERM if known else errno.EAFNOSUPPORT, "sandbox" if known else "domain")

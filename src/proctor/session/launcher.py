@@ -221,8 +221,8 @@ def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, stream:
     copies: WorkspaceCopy | None = None
     with ExitStack() as left:
         if not sandbox.namespaces:
-            base = left.enter_context(domain.folders(spec.layout.write_roots))
-            copies = WorkspaceCopy(base, spec.layout, f"{spec.out}/kept")
+            base = left.enter_context(domain.folders(spec.layout.write_roots, sandbox.name))
+            copies = WorkspaceCopy(base, spec.layout, spec.out)
             left.callback(copies.sync)  # whatever comes: what the agent did is brought back
             spec = spec.in_copies(base, copies.roots)
         sandbox.build(spec.layout, ports if sandbox.namespaces else [], all_opens=spec.all_opens)

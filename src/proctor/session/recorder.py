@@ -25,6 +25,7 @@ _SENSOR: dict[type[Event], Sensor] = {
     kinds.Read: "watch",
     kinds.Usage: "resources",
     kinds.Flow: "gateway",
+    kinds.Lookup: "gateway",
     kinds.Mark: "transcript",
 }  # fmt: skip
 

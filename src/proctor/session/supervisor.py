@@ -17,6 +17,7 @@ from proctor.detectors.rules import RuleSet
 from proctor.errors import UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
+from proctor.gateway.addresses import inside_names
 from proctor.journal.keys import SigningKey
 from proctor.journal.redaction import Redactor
 from proctor.journal.stream import Stream
@@ -37,6 +38,7 @@ from proctor.session.control import Control
 from proctor.session.conversation import Conversation
 from proctor.session.flows import Gateway
 from proctor.session.limits import Limits
+from proctor.session.lookups import Lookups
 from proctor.session.loop import Loop
 from proctor.session.markers import Markers
 from proctor.session.outcomes import Outcomes
@@ -144,16 +146,10 @@ class Supervisor:
         if watched.protect or watched.masks:
             watch = Watch(recorder, resolver, self._processes, self._sensor.settle)
             self._watching = Watching(watch, watched, loop, recorder)
-        self._gateway = None
-        if listeners:
-            inside = [(socket.socket(fileno=fd), port) for fd, port in zip(listeners, ports, strict=True)]
-            self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
+        self._serve_network(domain, listeners, ports)
         markers = Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
         if domain is not None:
             domain.network.markers = markers.take
-            if ports:
-                inside = [(domain.network.listen(port), port) for port in ports]
-                self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
             linux.set_child_subreaper()  # should the guard be killed, what it guarded is found below
             linux.drop_capabilities()  # it acts for the agent, who has none
         self._commands = Commands(
@@ -182,6 +178,20 @@ class Supervisor:
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._loop.register(wake, self._on_terminate)
+
+    def _serve_network(self, domain: Domain | None, fds: list[int], ports: list[tuple[str, int]]) -> None:
+        """The name server and the gateway, at sockets that the sandbox passed out, or in tier C at some made here."""
+        allow, loop = self.spec.policy.network.allow, self._loop
+        lookups = Lookups(self.recorder, self._processes, loop, inside_names(allow))
+        if domain is not None:
+            domain.network.datagrams.served(lookups.ask, lookups.stream, loop.register, loop.unregister)
+            inside = [domain.network.listen(port) for port in ports]
+        else:
+            servers = len(fds) - len(ports)
+            lookups.listen(*fds[:servers])
+            inside = [socket.socket(fileno=fd) for fd in fds[servers:]]
+        listeners = list(zip(inside, ports, strict=True))
+        self._gateway = Gateway(listeners, allow, loop, self.recorder, self._processes) if ports else None
 
     def _domain(self, resolver: Resolver, abi: int) -> Domain:
         from proctor.sensors.domain import Domain  # 9 ms that tier B does without
