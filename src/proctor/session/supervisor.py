@@ -28,6 +28,7 @@ from proctor.sandbox.child import Sandbox
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
+from proctor.sensors.pidfd import tells
 from proctor.sensors.processes import Proc, Processes, cmdline, split_cmdline
 from proctor.sensors.resources import Resources
 from proctor.sensors.steps import Steps
@@ -130,7 +131,7 @@ class Supervisor:
         self._limits = Limits(
             spec.policy.resources, self._group, self._resources, recorder, loop.timers, self._limit_passed
         )
-        self._record_start(abi)
+        self._record_start(abi, pidfds=tells(sandbox.outer_pidfd))
         self._watching = None
         watched = spec.layout.watched
         if watched.protect or watched.masks:
@@ -191,7 +192,7 @@ class Supervisor:
         control.settimeout(None)
         return message, fds, init
 
-    def _record_start(self, landlock: int) -> None:
+    def _record_start(self, landlock: int, *, pidfds: bool) -> None:
         spec = self.spec
         self.recorder.emit(
             kinds.Open,
@@ -204,6 +205,10 @@ class Supervisor:
         self.degraded = dict(self._limits.degraded)
         if landlock < 1:
             self.degraded["landlock"] = "this kernel has none; the mounts alone decide"
+        if not pidfds:
+            self.degraded["signals that end a process"] = (
+                "not known where its parent was quicker: this kernel's pidfds do not tell"
+            )
         if self.tier == "C":
             from proctor.sensors.domain import lacking  # late, as in _domain
 
