@@ -148,7 +148,8 @@ class Tracks:
                 track.argv = track.pending[1] if done.outcome == "succeeded" else track.argv
                 track.pending = None
             case kinds.Exit(data=data):
-                track.end = f"signal {data.signal}" if data.how == "signal" else f"status {data.code}"
+                number = data.signal if data.how == "signal" else data.code
+                track.end = f"{'signal' if data.how == 'signal' else 'status'} {'?' if number is None else number}"
             case _:
                 pass
 
