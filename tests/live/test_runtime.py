@@ -246,6 +246,7 @@ def test_a_container_that_is_killed_leaves_a_record_that_says_so(
         os.kill(first, signal.SIGKILL)
         status, (told,) = collector.ended()
     assert (status, told["state"], told["verdict"]) == (12, "cut", "incomplete")
+    assert str(told["last_line"]).startswith("20")
     assert any(event["kind"] == "file" and event["data"]["path"] == "/work/made" for event in events(collector.record))
     done = place.proctor("verify", "--collector-key", key_of(place), str(collector.record))
     assert done.returncode == 3, done.stdout
@@ -336,7 +337,7 @@ def test_a_collector_that_the_agent_could_reach_is_refused(place: Place) -> None
         assert not (place.workspace / "ran").exists()
 
 
-def test_a_stream_over_a_pipe_and_over_loopback(place: Place) -> None:
+def test_a_stream_over_a_pipe(place: Place) -> None:
     read, write = os.pipe()
     records = place.folder / "records"
     with subprocess.Popen(
@@ -411,3 +412,22 @@ def test_a_sender_that_states_another_verdict_than_its_events_give(place: Place,
     assert "do not give the findings" in str(told["why"])
     assert sorted(path.name for path in collector.record.iterdir()) == ["journal", "receipt.json"]
     assert place.proctor("verify", str(collector.record)).returncode == 3
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
+def test_a_stream_over_loopback_that_the_agent_does_not_reach(place: Place, tier: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agent = f"import socket; socket.create_connection(('127.0.0.1', {port})).send(b'forged')"
+    line = [PROCTOR, "collect", "--listen", f"tcp:127.0.0.1:{port}", "--episodes", "1", "--json", "--keep-free-mb", "0"]
+    with subprocess.Popen(
+        [*line, str(place.folder / "records")], env=place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as collector:
+        assert collector.stderr is not None and b"collecting from" in collector.stderr.readline()
+        options = ["--quiet", "--tier", tier, "--stream", f"tcp:127.0.0.1:{port}"]
+        found = place.run(sys.executable, "-c", agent, options=options)
+        assert b"refused" in found.stderr or b"denied" in found.stderr or b"not permitted" in found.stderr, found.stderr
+        stdout, _ = collector.communicate(timeout=SECONDS)
+    assert json.loads(stdout)["state"] == "complete"
+    assert any(event["kind"] == "net" and event["data"]["op"] == "connect" for event in found.events)
