@@ -171,10 +171,11 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
     packages = closure("proctor")
     own = Path(proctor.__file__).parent
     folder.add("app", own_files(own))
-    native = []
+    native: list[Path] = []
+    left_out: list[str] = []
     for one in packages:
         if one.metadata["Name"] != "proctor":
-            native += folder.add("app", files_of(one))
+            native += folder.add("app", files_of(one, left_out))
     rules = load((), None)
     folder.put(f"app/proctor/{COMPILED}/{compiled_name(rules.digest)}", msgspec.json.encode(rules))
     folder.put("app/__main__.py", _MAIN.format(version=version, dotted=dotted).encode())
@@ -200,6 +201,7 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
         "python": {"version": platform.python_version(), "included": found is not None},
         "libc": " ".join(platform.libc_ver()),
         "packages": {one.metadata["Name"]: one.version for one in packages},
+        "left_out": left_out,
         "command_without_a_shell": command,
     }
     folder.finish(about)

@@ -117,13 +117,23 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, what: str) -> None:
 
 def test_a_package_that_was_changed_is_not_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
     (h11,) = [one for one in closure("proctor") if one.metadata["Name"] == "h11"]
-    assert len(list(files_of(h11))) > 5
+    assert len(list(files_of(h11, []))) > 5
     real = Path.read_bytes
     monkeypatch.setattr(
         Path, "read_bytes", lambda path: real(path) + (b"# more\n" if path.name == "_events.py" else b"")
     )
     with pytest.raises(UsageError, match=r"h11/_events\.py is not as it was installed"):
-        list(files_of(h11))
+        list(files_of(h11, []))
+
+
+def test_data_that_was_changed_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a machine adds its own certificate to certifi's."""
+    (certifi,) = [one for one in closure("proctor") if one.metadata["Name"] == "certifi"]
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"\n" if path.suffix == ".pem" else b""))
+    left_out: list[str] = []
+    assert "certifi/cacert.pem" not in [source.to for source in files_of(certifi, left_out)]
+    assert left_out == ["certifi/cacert.pem"]
 
 
 def test_what_is_not_installed_is_said() -> None:
