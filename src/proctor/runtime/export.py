@@ -132,7 +132,9 @@ class _Folder:
                 self.put(compiled, Path(target).read_bytes())
 
     def finish(self, about: dict[str, Any]) -> None:
-        """Write the manifest, which is not in itself, and set every time."""
+        """Write the digests for sha256sum(1) and the manifest, which is not in itself, and set every time."""
+        digests = "".join(f"{one['sha256']}  {name}\n" for name, one in sorted(self.files.items()))
+        self.put("SHA256SUMS", digests.encode("utf-8", "surrogateescape"))
         manifest = {**about, "files": dict(sorted(self.files.items()))}
         (self.root / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         (self.root / "manifest.json").chmod(0o644)

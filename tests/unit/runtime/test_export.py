@@ -52,6 +52,8 @@ def test_the_manifest_names_every_file_and_what_it_is(exported: Path) -> None:
     there = {name: (digest, mode) for name, (digest, mode, _) in contents(exported).items()}
     del there["manifest.json"]
     assert {name: (one["sha256"], int(one["mode"], 8)) for name, one in manifest["files"].items()} == there
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=exported, check=True)
+    assert (exported / "SHA256SUMS").read_text().count("\n") == len(there) - 1
     locked = (ROOT / "requirements" / "dev.txt").read_text()
     for name, version in manifest["packages"].items():
         assert name == "proctor" or f"{name.replace('_', '-').lower()}=={version} " in locked, name
