@@ -185,7 +185,10 @@ def started(command: list[str], mark: Path) -> Iterator[tuple[subprocess.Popen[b
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             waiting_for(mark, process)
-            yield process, int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+            below = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            while not below.read_text():
+                time.sleep(0.01)
+            yield process, int(below.read_text().split()[0])
         finally:
             process.kill()
 
@@ -234,6 +237,21 @@ def test_as_pid_1_it_reaps_and_closes_the_verdict_at_sigterm(
     assert [response["action"] for response in verdict["responses"]] == ["kill"]
     assert "SIGTERM" in verdict["reasons"][2]
     assert alive(str(root)) == []
+
+
+def test_as_pid_1_it_heeds_sigterm_before_there_is_an_episode(place: Place, runtime: Path) -> None:
+    root = image.debian(place.folder / "image")
+    os.mkfifo(root / "work" / "policy.toml")  # whose other end never comes
+    line = [START, "run", "--policy", "/work/policy.toml", "--", "true"]
+    command = image.command(root, *line, binds=[f"{runtime}:/opt/proctor:ro"])
+    with started(command, root / "work" / "policy.toml") as (process, first):
+        deadline = time.monotonic() + SECONDS
+        while not children(first):  # the supervisor, which is forked first of all
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(first, signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+        assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_a_container_that_is_killed_leaves_a_record_that_says_so(
@@ -431,3 +449,11 @@ def test_a_stream_over_loopback_that_the_agent_does_not_reach(place: Place, tier
         stdout, _ = collector.communicate(timeout=SECONDS)
     assert json.loads(stdout)["state"] == "complete"
     assert any(event["kind"] == "net" and event["data"]["op"] == "connect" for event in found.events)
+
+
+def test_a_runtime_that_the_agent_could_change_is_refused(place: Place, runtime: Path) -> None:
+    policy = place.policy(f'[files]\nwrite = ["{runtime.parent}"]\n')
+    line = [str(runtime / "proctor"), "run", "--policy", policy, "--", "true"]
+    done = subprocess.run(line, cwd=place.workspace, env=place.env, capture_output=True, timeout=SECONDS, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert b"which the agent can write to" in done.stderr
