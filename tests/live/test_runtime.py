@@ -7,6 +7,7 @@ namespaces of its own (tests/live/image.py), also with Docker's default capabili
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -33,11 +34,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all: nothing ever writes to it."""
-    folder = tmp_path_factory.mktemp("runtime") / "exported"
-    subprocess.run(
-        [PROCTOR, "export-runtime", "--python", str(folder)], check=True, capture_output=True, timeout=SECONDS
-    )
+    """One for all, also for all workers of pytest-xdist: nothing ever writes to it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-runtime"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            line = [PROCTOR, "export-runtime", "--python", str(folder)]
+            subprocess.run(line, check=True, capture_output=True, timeout=5 * SECONDS)
     return folder
 
 
