@@ -456,7 +456,7 @@ def test_a_stream_over_loopback_that_the_agent_does_not_reach(place: Place, tier
 
 
 def test_a_runtime_that_the_agent_could_change_is_refused(place: Place, runtime: Path) -> None:
-    policy = place.policy(f'[files]\nwrite = ["{runtime.parent}"]\n')
+    policy = place.policy(f'[files]\nwrite = ["{runtime}"]\n')
     line = [str(runtime / "proctor"), "run", "--policy", policy, "--", "true"]
     done = subprocess.run(line, cwd=place.workspace, env=place.env, capture_output=True, timeout=SECONDS, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
