@@ -79,8 +79,6 @@ class Recorder:
         event = self._envelope(cls, data, proc, tid, truth)
         event = self._redact(event)
         self._writer.append(event)
-        if self.stream is not None and self.stream.broken is not None:
-            self.stream_lost(self.stream.broken)
         if cls is kinds.Gap:
             self.gaps.append((event.seq, data))
         elif cls is kinds.Response:
@@ -92,6 +90,8 @@ class Recorder:
             self.after(event.seq, event, found)
             for finding in found:
                 self._respond(finding, event.seq)
+        if self.stream is not None and self.stream.broken is not None:  # last: events are fed in the journal's order
+            self.stream_lost(self.stream.broken)
         return event.seq
 
     def stream_lost(self, why: str) -> None:
