@@ -402,6 +402,82 @@ tried("not a socket", lambda: libc.connect(1, struct.pack("=HH4s8x", 2, 80, b"\\
     assert "said" not in answers
 
 
+def test_what_was_set_before_a_socket_was_connected_stays(place: Place, service: int) -> None:
+    run, answers = python(place, """
+import select
+def options(s):
+    return [
+        s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), s.getsockopt(socket.SOL_TCP, socket.TCP_NODELAY),
+        s.getsockopt(socket.SOL_TCP, socket.TCP_KEEPIDLE), s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16).hex(),
+        s.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), s.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8).hex(),
+        s.getsockopt(socket.SOL_IP, socket.IP_TOS), s.getblocking(), s.get_inheritable(),
+    ]
+def made(kind=0):
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM | kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1); s.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, 1)
+    s.setsockopt(socket.SOL_TCP, socket.TCP_KEEPIDLE, 77); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("qq", 9, 0))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 30000); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
+    s.setsockopt(socket.SOL_IP, socket.IP_TOS, 8)
+    return s
+port = int(sys.argv[1])
+with made() as s:
+    before = options(s); s.connect(("127.0.0.1", port)); answers["connected"] = options(s) == before and before[2] == 77
+with made(socket.SOCK_NONBLOCK) as s:
+    before = options(s); s.connect_ex(("127.0.0.1", port)); answers["without waiting"] = options(s) == before
+with made() as server, made() as s:
+    before = options(server); server.bind(("127.0.0.5", 0)); server.listen(); answers["listening"] = options(server) == before
+    s.bind(("127.0.0.6", 0)); own = s.getsockname(); s.connect(server.getsockname())
+    answers["bound before"] = s.getsockname() == own == server.accept()[1]; answers["then connected"] = options(s) == before
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as s:
+    server.bind(os.environ["TMPDIR"] + "/u"); server.listen(); s.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    s.connect(os.environ["TMPDIR"] + "/u"); answers["unix"] = s.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED) == 1
+with socket.socket() as s, select.epoll() as watching:
+    s.setsockopt(socket.SOL_SOCKET, 25, b"lo")
+    watching.register(s, select.EPOLLIN); s.connect(("127.0.0.1", port)); answers["epoll"] = watching.poll(0.2)
+""", str(service), policy=f'[network]\nallow = ["127.0.0.1:{service}"]\n')  # fmt: skip
+    assert answers.pop("epoll") == []  # what cannot be given back, and is said
+    assert answers == dict.fromkeys(answers, True)
+    clean(run)
+    lost = [event["data"]["lost"] for event in run.of("net") if event["data"].get("lost")]
+    assert lost == [["1:25", "epoll"]]  # SO_BINDTODEVICE
+
+
+CLIENTS = {
+    "node": """
+const net = require('net'); const s = net.connect({port: +process.argv[1], host: '127.0.0.1', noDelay: true, keepAlive: true});
+s.on('data', d => { process.stdout.write(d); s.destroy(); });
+""",
+    "java": """
+import java.net.*; import java.nio.*; import java.nio.channels.*;
+public class Main { public static void main(String[] a) throws Exception {
+    Selector selector = Selector.open(); SocketChannel c = SocketChannel.open(); c.configureBlocking(false);
+    c.setOption(StandardSocketOptions.TCP_NODELAY, true); c.register(selector, SelectionKey.OP_CONNECT);
+    c.connect(new InetSocketAddress("127.0.0.1", Integer.parseInt(a[0]))); ByteBuffer b = ByteBuffer.allocate(64);
+    while (true) { if (selector.select(5000) == 0) { System.out.println("nothing came"); return; }
+        for (SelectionKey key : selector.selectedKeys()) {
+            if (key.isConnectable() && c.finishConnect()) key.interestOps(SelectionKey.OP_READ);
+            else if (key.isReadable()) { c.read(b); System.out.print(new String(b.array(), 0, b.position())); return; } }
+        selector.selectedKeys().clear(); } } }
+""",
+}
+
+
+@pytest.mark.parametrize("program", ["asyncio", *CLIENTS])
+def test_clients_that_wait_with_epoll(place: Place, service: int, program: str) -> None:
+    asyncio = f"import asyncio\nasync def main(): return await (await asyncio.open_connection('127.0.0.1', {service}))[0].read()\nprint(asyncio.run(main()).decode(), end='')"
+    argv = [sys.executable, "-c", asyncio]
+    if program != "asyncio":
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on this machine")
+        place.file("Main.java", CLIENTS["java"])
+        argv = (
+            ["java", "Main.java", str(service)] if program == "java" else ["node", "-e", CLIENTS["node"], str(service)]
+        )
+    run = place.run(*argv, policy=f'[files]\nwrite = ["."]\n[network]\nallow = ["127.0.0.1:{service}"]\n', options=C)
+    assert run.stdout == b"reached\n", run.stderr
+    assert [event["data"]["lost"] for event in run.of("net") if event["data"].get("lost")] == []
+
+
 def test_the_hosts_unix_sockets_are_not_reached(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "host.sock"
     with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as abstract:
