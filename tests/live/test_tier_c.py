@@ -300,11 +300,12 @@ def test_changes_of_a_copy_come_back_through_policy(place: Place) -> None:
         place.file(name, name)
     place.file("answers.json", "the answer\n")
     (place.workspace / "link").symlink_to("a")
+    (place.workspace / "whole").symlink_to(place.workspace / "a")
     policy = '[files]\nwrite = ["."]\nprotect = ["tests/"]\nhide = ["answers.json"]\n'
     ready = f"ready-{os.getpid()}-{time.monotonic_ns()}"
     script = f"""
 echo changed > a; rm gone; mkdir -p new/deep; echo n > new/deep/f; mv folder moved; rm -rf old; ln -s elsewhere old
-ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch {ready}
+cat whole > through; echo more >> whole; ln -s "$PWD/b" own; cat {place.workspace}/b; ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch {ready}
 while :; do sleep 0.05; done
 """
     with place.started("sh", "-c", script, policy=policy, options=C) as (process, out):
@@ -317,7 +318,11 @@ while :; do sleep 0.05; done
         process.send_signal(signal.SIGTERM)
         run = place.finished(process, out)
     folder = place.workspace
-    assert (folder / "a").read_text() == "changed\n"
+    assert (folder / "a").read_text() == "changed\nmore\n"
+    assert (folder / "through").read_text() == "changed\n"
+    assert os.readlink(folder / "own") == str(folder / "b")
+    assert os.readlink(folder / "whole") == str(folder / "a")
+    assert run.stdout == b""  # a path that a program itself holds leads to the original, which is closed
     assert (folder / "new/deep/f").read_text() == "n\n"
     assert (folder / "moved/inner").read_text() == "folder/inner"
     assert sorted(name for name in ("gone", "folder") if (folder / name).exists()) == []
