@@ -45,12 +45,17 @@ class Behalf:
     Args:
         layout: of tier C. Where it protects or hides anything, every change in a write root is done here; else only
             what Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
+
+    Attributes:
+        sees_closed: opens for reading stop, so that those of what the policy hides without a decoy are recorded.
     """
 
     def __init__(self, layout: Layout, resolver: Resolver) -> None:
         self._resolver = resolver
         self._kept = tuple(os.fsencode(path) for path in layout.kept)
         self._shm = os.fsencode(layout.shm)
+        self._masked = tuple(os.fsencode(mask.path) for mask in layout.masks if not mask.covered)
+        self.sees_closed = bool(layout.closed)
         self._waiting: list[int] = []
         self._held: list[int] = []
 
@@ -147,6 +152,16 @@ class Behalf:
             place is not None and (place.moved or (bool(self._kept) and place.resolved.role == "workspace"))
             for place in places
         )
+
+    def closed(self, place: Place) -> bool:
+        """Whether the domain lets nobody read an object, because the policy hides it or it is a system secret.
+
+        Not so a folder among the system's own, whose names can be read.
+        """
+        path = to_bytes(place.resolved.object or "")
+        if not any(path == one or path.startswith(one + b"/") for one in self._masked):
+            return False
+        return place.fd < 0 or not stat.S_ISDIR(os.fstat(place.fd).st_mode)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
