@@ -318,7 +318,7 @@ def test_system_secrets_are_closed_and_seen_where_all_opens_are(place: Place) ->
         found = [event["data"] for event in run.of("file") if event["data"]["path"] == "/etc/shadow"]
         # To somebody who could not read it outside either it is one of the system's files.
         expected = [("credential", "blocked") if mine else ("system", "attempted")] if seen else []
-        assert [(data["role"], data["outcome"]) for data in found] == expected
+        assert [(data["role"], data.get("outcome", "attempted")) for data in found] == expected
         rules = {finding["rule"] for finding in run.verdict["findings"]}
         assert rules == ({"compute.credential_access"} if seen and mine else set())
 
