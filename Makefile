@@ -3,10 +3,11 @@
 #   make setup    .venv with the locked packages and `proctor`; PYTHON=python3.12 names another interpreter
 #   make demo     runs five short episodes and prints their verdicts
 #   make test     the tests; as root also once as an unprivileged user
+#   make test-kernels   live tests on Debian's kernel 6.1, emulated (about an hour); KERNEL=PACKAGE for another one
 #   make lint types layers format lock wheel
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint types layers format lock wheel
+.PHONY: setup demo test test-kernels lint types layers format lock wheel
 
 # A .venv that is ready is kept, unless PYTHON names another version.
 ifeq ($(origin PYTHON),undefined)
@@ -49,6 +50,12 @@ test: $(READY)
 	$(BIN)/pytest $(LIVE)
 	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider -n auto -m "not live"
 	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider $(LIVE)
+
+# A package's name (linux-image-6.12-amd64) or file, or the folder of an unpacked one; USERS=root, TESTS='...' for pytest.
+KERNEL := linux-image-amd64
+USERS := root,unprivileged
+test-kernels: $(READY)
+	$(BIN)/python -m tests.kernels.run --kernel "$(KERNEL)" --as "$(USERS)" -- $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -10,9 +10,9 @@ from msgspec import Struct
 from proctor.events.envelope import Event
 
 __all__ = [
-    "KINDS", "AnyEvent", "Capabilities", "Checkpoint", "Clone", "Close", "Exec", "ExecResult", "Exit", "File",
-    "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output", "Process", "ProcessControl",
-    "Read", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "KINDS", "AnyEvent", "Capabilities", "Change", "Changes", "Checkpoint", "Clone", "Close", "Exec", "ExecResult",
+    "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output",
+    "Process", "ProcessControl", "Read", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -477,6 +477,52 @@ class Leftover(Event, frozen=True, kw_only=True, tag="leftover"):
     data: LeftoverData
 
 
+class ContentData(_Data, frozen=True, kw_only=True):
+    """A file's size and SHA-256, hex; None where it was too large to be read."""
+
+    bytes: int
+    sha256: str | None = None
+
+
+class ChangeData(_Data, frozen=True, kw_only=True):
+    """What a file held before the agent first asked to change it, and at the end.
+
+    ``before`` and ``after``: None where there was no such file. ``text``: the lines that differ, as unified diff
+    without names, redacted, the first 8,192 characters (``cut``: there are more); None where a side is no text or too
+    long.
+    """
+
+    path: str
+    change: Literal["made", "modified", "removed"]
+    before: ContentData | None = None
+    after: ContentData | None = None
+    text: str | None = None
+    cut: bool = False
+
+
+class Change(Event, frozen=True, kw_only=True, tag="change"):
+    """Recorded once nothing of the agent runs any more. Compared by path: who changed it say the ``file`` events."""
+
+    data: ChangeData
+
+
+class ChangesData(_Data, frozen=True, kw_only=True):
+    """How many files there are of each kind. ``unchanged``: the same at the end. ``gone``: neither then nor now."""
+
+    made: int = 0
+    modified: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    not_compared: int = 0
+
+
+class Changes(Event, frozen=True, kw_only=True, tag="changes"):
+    """The totals, after the last ``change``."""
+
+    data: ChangesData
+
+
 class CloseData(_Data, frozen=True, kw_only=True):
     """The last event but for its checkpoint: the verdict, and a digest that ties ``verdict.json`` to the record.
 
@@ -514,8 +560,8 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 AnyEvent = (
     Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Read | Usage | Flow
-    | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Close
-    | Checkpoint
+    | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Change
+    | Changes | Close | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

@@ -191,6 +191,11 @@ def serve(
     linux.set_name("proctor-gateway")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    low = 3
+    for keep in sorted((channel.fileno(), *(listener.fileno() for listener, _ in listeners))):
+        os.closerange(low, keep)  # the journal's and the collector's among them: bytes from the network are read here
+        low = keep + 1
+    linux.close_from(low)
     gateway = _Gateway(channel, allow)
     threads = [threading.Thread(target=gateway.accept, args=pair, daemon=True) for pair in listeners]
     for thread in threads:

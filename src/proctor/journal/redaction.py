@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from proctor.events import (
     AnyEvent,
+    Change,
     Event,
     Exec,
     Exit,
@@ -211,6 +212,7 @@ _FIELDS: dict[type[Event], tuple[tuple[str, ...], tuple[str, ...]]] = {
     Mark: (("id",), ()),
     Step: (("id",), ("argv",)),
     Output: (("head", "tail"), ()),
+    Change: (("path", "text"), ()),
     Gap: (("what",), ()),
     Response: (("reason",), ()),
 }

@@ -183,6 +183,10 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Gap: lambda e: f"gap of {_q(e.data.of, 40)}: {printable(e.data.what, 120)}",
     kinds.Response: _response,
     kinds.Leftover: lambda e: f"{counted(len(e.data.processes), 'process', 'processes')} outlived the agent",
+    kinds.Change: lambda e: f"{_q(e.data.path)} {e.data.change}, compared with what it held before",
+    kinds.Changes: lambda e: (
+        f"files compared: {e.data.made} made, {e.data.modified} modified, {e.data.removed} removed"
+    ),
     kinds.Close: lambda e: (
         f"closed: {e.data.verdict}, score {e.data.score_effect}, {counted(e.data.findings, 'finding', 'findings')}"
     ),

@@ -24,17 +24,24 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from proctor.sandbox import build, linux, syscalls
+from proctor.errors import SandboxError
+from proctor.sandbox import build, linux, syscalls, terminal
 from proctor.sandbox.channel import pair, receive, send
+from proctor.sandbox.interpreter import mark_program
 from proctor.sandbox.layout import PREFIX, Layout
+from proctor.sandbox.terminal import Terminal
 
 __all__ = ["Sandbox", "Spawn", "start"]
 
 _HIGH = 256
+_TO_DEFAULT = (
+    signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN,
+    signal.SIGTTOU,
+)  # fmt: skip
 _ENTER_SECONDS = 30.0
+_READY_SECONDS = 30.0
 _NAMES = ("127.0.0.1", 53)
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
@@ -42,7 +49,10 @@ _WITH_CGROUP = 5
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """A command to start: what execve gets, where, and under which per-process limits (RLIMIT_* number to value)."""
+    """A command to start: what execve gets, where, and under which per-process limits (RLIMIT_* number to value).
+
+    ``terminal``: it gets one of its own in place of the three streams.
+    """
 
     path: str
     argv: tuple[str, ...]
@@ -50,6 +60,17 @@ class Spawn:
     cwd: str
     limits: dict[int, int]
     umask: int
+    terminal: Terminal | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Spawn:
+        """What ``dataclasses.asdict`` and JSON made plain data of."""
+        terminal = plain["terminal"]
+        known = {
+            "limits": {int(number): value for number, value in plain["limits"].items()},
+            "terminal": None if terminal is None else Terminal.from_plain(terminal),
+        }
+        return cls(**(plain | known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +104,32 @@ class Sandbox:
         ``ready`` comes over the channel, with the name server's sockets and those that listen on ``ports`` inside.
         ``all_opens``: opens for reading are stopped too.
         """
-        mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
         request = {
             "op": "build",
             "layout": asdict(layout),
             "ports": list(ports),
-            "mark": mark_program,
+            "mark": mark_program().decode("utf-8", "surrogateescape"),
             "all_opens": all_opens,
         }
         with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
             send(self.control, request)
+
+    def ready(self) -> tuple[dict[str, Any], list[int], int]:
+        """Wait until it stands: what it says, the descriptors that it gives, and the pid of its first process.
+
+        Raises:
+            SandboxError: it could not be built.
+        """
+        self.control.settimeout(_READY_SECONDS)
+        try:
+            message, fds, init = receive(self.control)
+        except TimeoutError:
+            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
+        if message is None or message["op"] != "ready" or init is None:
+            why = (message or {}).get("error", "its first process ended")
+            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
+        self.control.settimeout(None)
+        return message, fds, init
 
     def kill(self) -> None:
         """End it before it was used."""
@@ -194,7 +231,7 @@ def _init(control: socket.socket) -> NoReturn:
             program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
         listeners = [*_name_server(message["ports"]), *(_listen((host, port)) for host, port in message["ports"])]
-        marker, token = build.finish(place, layout, message["mark"].encode())
+        marker, token = build.finish(place, layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = build.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -228,7 +265,7 @@ def _init_in_domain(control: socket.socket) -> NoReturn:
             os._exit(0)
         program = syscalls.program(namespaces=False, all_opens=message["all_opens"])
         layout = Layout.of(message["layout"])
-        marker = domain.marker_socket(layout, message["mark"].encode())
+        marker = domain.marker_socket(layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = domain.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -256,14 +293,19 @@ def _serve(control: socket.socket, ruleset: int | None, program: bytes) -> NoRet
             message, fds, _ = receive(control)
             if message is None or message["op"] == "stop":
                 os._exit(0)
-            spawn = Spawn(**{**message["spawn"], "limits": {int(k): v for k, v in message["spawn"]["limits"].items()}})
+            spawn = Spawn.from_plain(message["spawn"])
+            masters: list[int] = []
+            if spawn.terminal is not None:
+                master, slave = terminal.make(spawn.terminal)
+                masters, fds = [master], [slave, os.dup(slave), os.dup(slave), *fds]
             pid = os.fork() if len(fds) < _WITH_CGROUP else linux.fork_into_cgroup(fds.pop())
             if pid == 0:
                 _command(spawn, fds, ruleset, program)
             commands.add(pid)
-            for fd in fds:
+            # Held here a slave would keep the terminal from ending, and a master what is typed from reaching anybody.
+            send(control, {"op": "started", "id": message["id"], "pid": pid}, tuple(masters))
+            for fd in (*fds, *masters):
                 os.close(fd)
-            send(control, {"op": "started", "id": message["id"], "pid": pid})
 
 
 def _reap(control: socket.socket, commands: set[int]) -> None:
@@ -290,8 +332,12 @@ def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) 
         rights = None if ruleset is None else _high(ruleset)
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
+        if spawn.terminal is not None:
+            terminal.take_over(0)
+            if rights is not None:
+                build.allow_terminal(rights, os.ttyname(0))
         os.closerange(3, _HIGH)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        for number in _TO_DEFAULT:
             signal.signal(number, signal.SIG_DFL)
         os.umask(spawn.umask)
         os.chdir(spawn.cwd)

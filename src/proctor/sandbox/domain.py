@@ -137,7 +137,8 @@ def ruleset(layout: Layout, abi: int) -> int:
         for path in _without(os.path.realpath(root), secret):
             allow(path, _READ)
         allow(root, build.READ_DIR)
-    for name in DEVICES:
+    # No rule for a slave: one on /dev/pts would open this user's other terminals. The supervisor opens the agent's own.
+    for name in (*DEVICES, "ptmx"):
         allow(f"/dev/{name}", build.READ_FILE | build.WRITE_FILE | build.IOCTL_DEV)
     for root in layout.write_roots:
         allow(root, _READ if layout.kept else handled)

@@ -30,6 +30,7 @@ _SIGURG = 23
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_STREAM, _SOCK_RAW, _SOCK_SEQPACKET, _SOCK_PACKET = 1, 3, 5, 10
 _FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820  # linux/fs.h
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902  # asm-generic/sockios.h: F_SETOWN's twins, whose argument lies in memory
 
 NOTIFY: Code = [(_RET, 0, 0, _NOTIFY)]
 ALLOW: Code = [(_RET, 0, 0, _ALLOW)]
@@ -81,7 +82,7 @@ def _socket() -> Code:
 def _conditional(*, namespaces: bool, all_opens: bool) -> dict[str, Code]:
     others = {name: [_low(0), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)] for name in (
         "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")}  # fmt: skip
-    attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR)
+    attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR, _FIOSETOWN, _SIOCSPGRP)
     by_who: Code = [_low(1), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)]
     return others | {
         "open": NOTIFY if all_opens else _opens(1),

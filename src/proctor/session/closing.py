@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proctor import __version__
 from proctor.errors import RecordError
@@ -16,7 +16,7 @@ from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict,
 if TYPE_CHECKING:
     from proctor.session.supervisor import Supervisor
 
-__all__ = ["close", "evidence", "write_whole"]
+__all__ = ["close", "evidence", "write_reports", "write_whole"]
 
 
 def close(supervisor: Supervisor) -> None:
@@ -32,6 +32,8 @@ def close(supervisor: Supervisor) -> None:
     status = supervisor.agent_status
     code = status if status is not None and status >= 0 else None
     signo = -status if status is not None and status < 0 else None
+    if supervisor.outgoing is not None:
+        supervisor.outgoing.last_lines()
     recorder.emit(
         kinds.Close,
         kinds.CloseData(
@@ -45,6 +47,11 @@ def close(supervisor: Supervisor) -> None:
         ),
     )
     recorder.checkpoint()
+    collected: dict[str, Any] = (
+        {}
+        if supervisor.outgoing is None
+        else supervisor.outgoing.finish(supervisor.spec.episode, supervisor.writer.head)
+    )
     verdict = Verdict(
         episode=supervisor.spec.episode,
         verdict=judged.verdict,
@@ -70,12 +77,21 @@ def close(supervisor: Supervisor) -> None:
     writer.close()
     out = Path(supervisor.spec.out)
     write_whole(out / "verdict.json", verdict_json(verdict) + b"\n")
+    write_reports(out, verdict)
+    supervisor.tell(op="verdict", **collected)
+
+
+def write_reports(out: Path, verdict: Verdict) -> None:
+    """Write a record's pages for people.
+
+    Raises:
+        RecordError: they could not be written.
+    """
     from proctor.reports.page import pages  # the agent has ended: nobody waits for its import
 
     told, shown = pages(verdict, read_entries(out))
     write_whole(out / "report.md", told.encode("utf-8", "replace"))
     write_whole(out / "report.html", shown.encode("utf-8", "replace"))
-    supervisor.tell(op="verdict")
 
 
 def write_whole(path: Path, content: bytes) -> None:
