@@ -88,7 +88,9 @@ def _running(add: _Add) -> None:
     )
     run.add_argument("--all-opens", action="store_true", help="record opens for reading too (each open costs more)")
     run.add_argument(
-        "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
+        "--tier",
+        choices=("A", "B", "C"),
+        help="the kind of sandbox (default: B, or C where there are no namespaces); A is B, cross-checked (root)",
     )
     _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")

@@ -12,7 +12,7 @@ from proctor.events.envelope import Event
 __all__ = [
     "KINDS", "AnyEvent", "Capabilities", "Checkpoint", "Clone", "Close", "Exec", "ExecResult", "Exit", "File",
     "Flow", "Gap", "Heartbeat", "Leftover", "Mark", "Net", "Open", "Output", "Process", "ProcessControl", "Read",
-    "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -400,6 +400,37 @@ class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
     data: HeartbeatData
 
 
+class ReconcileCount(_Data, frozen=True, kw_only=True):
+    """How many of one kind of act the record holds, and how many the tracepoints saw."""
+
+    kind: str
+    recorded: int
+    observed: int
+
+
+class ReconcileData(_Data, frozen=True, kw_only=True):
+    """Two sensors of one episode compared, process by process.
+
+    ``processes``: how many were compared. ``differences``: how many things were not the same, each a gap.
+    ``unresolved``: calls that a death cut off, which either sensor may have. ``seen``, ``dropped``: records of the
+    tracepoints, summed over all CPUs. ``freezes``: how often the tree was stopped so that none was dropped.
+    """
+
+    counts: tuple[ReconcileCount, ...]
+    processes: int
+    differences: int
+    unresolved: int
+    seen: int
+    dropped: int
+    freezes: int = 0
+
+
+class Reconcile(Event, frozen=True, kw_only=True, tag="reconcile"):
+    """Tier A: what the supervisor recorded beside what the kernel's tracepoints saw."""
+
+    data: ReconcileData
+
+
 class GapData(_Data, frozen=True, kw_only=True):
     """Telemetry known to be missing: which sensor, what, and since when (CLOCK_MONOTONIC ns; None: unknown)."""
 
@@ -488,7 +519,8 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 AnyEvent = (
     Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Read | Usage | Flow
-    | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Close | Checkpoint
+    | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response | Leftover | Close
+    | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

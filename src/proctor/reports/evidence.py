@@ -165,6 +165,7 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Step: _step,
     kinds.Output: lambda e: f"{counted(e.data.bytes, 'byte', 'bytes')} on {e.data.stream}",
     kinds.Result: _result,
+    kinds.Reconcile: lambda e: f"{e.data.processes} processes compared, {e.data.differences} differences",
     kinds.Heartbeat: lambda e: f"{e.data.received} received, {e.data.recorded} recorded",
     kinds.Gap: lambda e: f"gap of {_q(e.data.of, 40)}: {printable(e.data.what, 120)}",
     kinds.Response: _response,

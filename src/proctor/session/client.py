@@ -62,7 +62,7 @@ def prepare(
     out: str | None,
     rules: Sequence[str],
     caller: Mapping[str, str],
-    tier: Literal["B", "C"] | None = None,
+    tier: Literal["A", "B", "C"] | None = None,
     all_opens: bool = False,
 ) -> EpisodeSpec:
     """Everything a supervisor needs, checked before anything runs.

@@ -82,7 +82,7 @@ class Episode:
         rules: Sequence[str | Path] = (),
         launcher: Launcher | None = None,
         commands: Sequence[str] = (),
-        tier: Literal["B", "C"] | None = None,
+        tier: Literal["A", "B", "C"] | None = None,
         all_opens: bool = False,
     ) -> None:
         self._workspace = str(Path(workspace if workspace is not None else Path.cwd()).resolve())

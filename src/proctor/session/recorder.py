@@ -52,6 +52,8 @@ class Recorder:
         self.gaps: list[tuple[int, kinds.GapData]] = []
         self.responses: list[tuple[int, kinds.ResponseData]] = []
         self.leftover: tuple[kinds.LeftoverProcess, ...] = ()
+        self.seen: Callable[[Event], None] | None = None
+        """Called with every event that is in the journal: tier A counts them."""
         self.after: Callable[[int, Event, list[Finding]], None] = lambda _seq, _event, _found: None
 
     def emit(
@@ -71,6 +73,8 @@ class Recorder:
         event = self._envelope(cls, data, proc, tid, truth)
         event = self._redact(event)
         self._writer.append(event)
+        if self.seen is not None:
+            self.seen(event)
         if cls is kinds.Gap:
             self.gaps.append((event.seq, data))
         elif cls is kinds.Response:

@@ -37,7 +37,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     cache: str
     secrets: tuple[str, ...] = ()
     umask: int = 0o022
-    tier: Literal["B", "C"] | None = None
+    tier: Literal["A", "B", "C"] | None = None
     all_opens: bool = False
 
     def in_copies(self, base: str, copies: Sequence[tuple[str, str]]) -> EpisodeSpec:

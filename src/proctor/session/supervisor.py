@@ -47,6 +47,7 @@ from proctor.session.watching import Watching
 if TYPE_CHECKING:
     from proctor.sandbox.copy import Synced
     from proctor.sensors.domain import Domain
+    from proctor.session.crosscheck import CrossCheck
 
 __all__ = ["Supervisor"]
 
@@ -74,7 +75,7 @@ class Supervisor:
         key: SigningKey, clock: Clock,
     ) -> None:  # fmt: skip
         self.spec = spec
-        self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
+        self.tier: Literal["A", "B", "C"] = "C" if not sandbox.namespaces else "A" if spec.tier == "A" else "B"
         self._client: socket.socket | None = client
         self._clock = clock
         self._closing = False
@@ -105,6 +106,7 @@ class Supervisor:
         self.recorder = Recorder(
             self.spec.episode, self.writer, self.engine, redactor, self._clock, self._steps, self._respond
         )
+        self._cross_check = self._load_cross_check() if self.tier == "A" else None  # while the sandbox is being built
 
     def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]]) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
@@ -115,7 +117,7 @@ class Supervisor:
         ends = init if namespaces else sandbox.outer
         self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
-        self._group = cgroups.create(spec.episode)
+        self._group = self._make_group()
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
         self._outcomes = Outcomes(root)
@@ -180,6 +182,22 @@ class Supervisor:
         return Domain(self.spec.layout, resolver, self._processes, abi)
 
     @staticmethod
+    def _load_cross_check() -> CrossCheck:
+        from proctor.session.crosscheck import CrossCheck  # tier A alone needs it
+
+        try:
+            return CrossCheck()
+        except SandboxError as error:
+            raise SandboxError(f"tier A is not to be had: {error}") from None
+
+    def _make_group(self) -> cgroups.Cgroup | None:
+        """The episode's cgroup, where one may be made. Nothing has run in it when the cross-check begins to look."""
+        group = cgroups.create(self.spec.episode)
+        if self._cross_check is not None:
+            self._cross_check.begin(group.folder if group is not None else None, self.recorder, self._loop)
+        return group
+
+    @staticmethod
     def _wait_ready(control: socket.socket) -> tuple[dict[str, Any], list[int], int]:
         control.settimeout(_READY_SECONDS)
         try:
@@ -214,7 +232,8 @@ class Supervisor:
                     "decided by number: this kernel's Landlock does not keep them inside"
                 )
         features = {
-            "namespaces": self.tier == "B",
+            "namespaces": self.tier != "C",
+            "tracepoints": self.tier == "A",
             "all_opens": self.spec.all_opens,
             "cgroup": self._group is not None,
             "landlock": landlock > 0,
@@ -277,6 +296,8 @@ class Supervisor:
     def _checkpoint(self) -> None:
         data = kinds.HeartbeatData(received=self._sensor.received, recorded=self.writer.count)
         self.recorder.emit(kinds.Heartbeat, data)
+        if self._cross_check is not None:
+            self._cross_check.drain()
         self.recorder.checkpoint()
         self._loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
 
@@ -396,6 +417,8 @@ class Supervisor:
             self._gateway.close()
         if self._commands.signals_repeat:
             self.degraded["signals"] = "this kernel may repeat a call, and its event, that a signal interrupted"
+        if self._cross_check is not None:
+            self._cross_check.close()
         self._control.close()
         if self._group is not None:
             self._group.remove()
