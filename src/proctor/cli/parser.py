@@ -66,7 +66,7 @@ def _parser() -> _Parser:
 
 
 def _running(add: _Add) -> None:
-    """The command that makes a record."""
+    """The commands that make a record."""
     run = add("run", "run", "run a command in a sandbox, record what it does, and judge it")
     run.add_argument(
         "--policy",
@@ -94,6 +94,20 @@ def _running(add: _Add) -> None:
     )
     _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
+
+    watch = add("watch", "watch", "record and judge what the processes of a cgroup do, without containing them (root)")
+    watch.add_argument("--cgroup", metavar="PATH", required=True, help="the cgroup's folder (version 2)")
+    watch.add_argument("--policy", metavar="FILE", help="what is allowed there (TOML); by default nothing")
+    watch.add_argument("--out", metavar="DIR", help="where the record goes; by default as `proctor run`")
+    watch.add_argument(
+        "--for", metavar="SECONDS", dest="seconds", type=float, help="end after so long; by default when it empties"
+    )
+    watch.add_argument(
+        "--no-freeze", action="store_true", help="never stop the cgroup to read in time; what is lost is then a gap"
+    )
+    watch.add_argument("--json", action="store_true", help="print the verdict on stdout as one line")
+    watch.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    _rules(watch)
 
 
 def _records(add: _Add) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proctor.events.kinds import (
         KINDS,
         AnyEvent,
+        Call,
         Capabilities,
         Checkpoint,
         Clone,
@@ -49,6 +50,7 @@ __all__ = [
     "VERSION",
     "AnyEvent",
     "Attribution",
+    "Call",
     "Capabilities",
     "Checkpoint",
     "Clone",

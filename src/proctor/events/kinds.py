@@ -10,9 +10,9 @@ from msgspec import Struct
 from proctor.events.envelope import Event
 
 __all__ = [
-    "KINDS", "AnyEvent", "Capabilities", "Checkpoint", "Clone", "Close", "Exec", "ExecResult", "Exit", "File",
-    "Flow", "Gap", "Heartbeat", "Leftover", "Mark", "Net", "Open", "Output", "Process", "ProcessControl", "Read",
-    "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "KINDS", "AnyEvent", "Call", "Capabilities", "Checkpoint", "Clone", "Close", "Exec", "ExecResult", "Exit",
+    "File", "Flow", "Gap", "Heartbeat", "Leftover", "Mark", "Net", "Open", "Output", "Process", "ProcessControl",
+    "Read", "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -46,11 +46,12 @@ class ProcessData(_Data, frozen=True, kw_only=True):
     """First sight of a process.
 
     ``pid_inside`` is its pid in the sandbox. ``how``: ``root`` a command that Proctor started, ``call`` seen at its
-    own first recorded call, ``child`` found among its parent's children when the parent ended or signalled.
+    own first recorded call, ``child`` found among its parent's children when the parent ended or signalled. In a watch
+    (``proctor watch``): ``forked`` seen at its beginning, ``found`` it was there already or came from elsewhere.
     """
 
     pid_inside: int | None = None
-    how: Literal["root", "call", "child"]
+    how: Literal["root", "call", "child", "forked", "found"]
     cmdline: tuple[str, ...] = ()
 
 
@@ -222,6 +223,25 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     data: RefusedData
 
 
+class CallData(_Data, frozen=True, kw_only=True):
+    """A call that a sandbox refuses, or that changes who a process is. ``errno``: the kernel's answer where it failed.
+
+    ``blocked``: answered before it was made, by a seccomp filter of the cgroup's own.
+    """
+
+    call: str
+    nr: int
+    args: tuple[int, ...] = ()
+    errno: int | None = None
+    outcome: Outcome
+
+
+class Call(Event, frozen=True, kw_only=True, tag="call"):
+    """Recorded where nothing is refused (``proctor watch``), after the call."""
+
+    data: CallData
+
+
 # --- watch, resources, gateway, transcript ---------------------------------------------------------------------------
 
 
@@ -323,9 +343,12 @@ class Open(Event, frozen=True, kw_only=True, tag="open"):
 
 
 class CapabilitiesData(_Data, frozen=True, kw_only=True):
-    """What this kernel gave. ``degraded`` maps a limit or sensor to what is missing."""
+    """What this kernel gave. ``degraded`` maps a limit or sensor to what is missing.
 
-    tier: Literal["A", "B", "C", "D"]
+    Tier ``watch`` is no sandbox: others' processes, recorded and judged, not contained.
+    """
+
+    tier: Literal["A", "B", "C", "D", "watch"]
     landlock_abi: int = 0
     features: dict[str, bool] = {}
     degraded: dict[str, str] = {}
@@ -518,9 +541,9 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 
 AnyEvent = (
-    Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Read | Usage | Flow
-    | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response | Leftover | Close
-    | Checkpoint
+    Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Call | Read | Usage
+    | Flow | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response | Leftover
+    | Close | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

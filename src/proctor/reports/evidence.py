@@ -156,6 +156,7 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Signal: _signal,
     kinds.ProcessControl: _control,
     kinds.Refused: _refused,
+    kinds.Call: lambda e: f"{printable(e.data.call, 40)}: {e.data.outcome}",
     kinds.Read: _read,
     kinds.Usage: _usage,
     kinds.Flow: _flow,

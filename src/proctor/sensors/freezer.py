@@ -6,6 +6,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -70,11 +71,14 @@ class Freezer:
     def level(self, full: float) -> None:
         """Take note of how full the ring is, as a share of it."""
         if self._since is None and full > _HIGH:
-            if os.pread(self._fd, 1, 0) != b"0":
+            try:
+                if os.pread(self._fd, 1, 0) != b"0":
+                    return
+                if self._guard is not None:
+                    os.write(self._guard[1], b"F")
+                os.pwrite(self._fd, b"1", 0)
+            except OSError:  # the cgroup was removed: nobody is in it
                 return
-            if self._guard is not None:
-                os.write(self._guard[1], b"F")
-            os.pwrite(self._fd, b"1", 0)
             self._since = time.monotonic_ns()
             self.times += 1
         elif self._since is not None and full < _LOW:
@@ -84,7 +88,8 @@ class Freezer:
         """Let the cgroup go on, if it was stopped here."""
         if self._since is None:
             return
-        os.pwrite(self._fd, b"0", 0)
+        with contextlib.suppress(OSError):  # as above
+            os.pwrite(self._fd, b"0", 0)
         self.seconds += (time.monotonic_ns() - self._since) / 1e9
         self._since = None
         if self._guard is not None:

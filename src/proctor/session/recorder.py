@@ -20,7 +20,7 @@ __all__ = ["Recorder"]
 _SENSOR: dict[type[Event], Sensor] = {
     **dict.fromkeys(
         (kinds.Clone, kinds.Process, kinds.Exec, kinds.ExecResult, kinds.Exit, kinds.File, kinds.Net, kinds.Signal,
-         kinds.ProcessControl, kinds.Refused, kinds.Result), "kernel"),
+         kinds.ProcessControl, kinds.Refused, kinds.Call, kinds.Result), "kernel"),
     kinds.Read: "watch",
     kinds.Usage: "resources",
     kinds.Flow: "gateway",
