@@ -12,7 +12,7 @@ from proctor.verdicts import EXIT_STATUS
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
 COMMANDS = (
-    "run", "verify", "replay", "report", "export", "lint", "findings", "rejudge", "rules", "ps", "thaw", "kill", "doctor",
+    "run", "watch", "verify", "replay", "report", "export", "lint", "findings", "rejudge", "rules", "ps", "thaw", "kill", "doctor",
     "mark",
 )  # fmt: skip
 
