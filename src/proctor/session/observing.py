@@ -6,6 +6,7 @@ same rules. What the tracepoints cannot see is said, in ``degraded`` or as a gap
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -171,9 +172,10 @@ class Observing:
     def attach(self) -> None:
         """From now on everything is seen; who is there already is recorded."""
         self._tracepoints.attach(self._folder, detail=True, wake=0)
-        for procs in (self._folder / "cgroup.procs", *self._folder.rglob("cgroup.procs")):
-            for pid in procs.read_text(encoding="ascii").split():
-                self._observed.found(int(pid))
+        for folder, _, _ in os.walk(self._folder):
+            with contextlib.suppress(OSError):  # it was removed meanwhile, or is one of threads alone
+                for pid in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
+                    self._observed.found(int(pid))
 
     def run(self, wake: int, seconds: float | None) -> None:
         """Watch until something is written to ``wake``, ``seconds`` are over, or the cgroup has emptied; then judge."""
