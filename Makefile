@@ -3,11 +3,12 @@
 #   make setup    .venv with the locked packages and `proctor`; PYTHON=python3.12 names another interpreter
 #   make demo     runs five short episodes and prints their verdicts
 #   make test     the tests; as root also once as an unprivileged user
+#   make test-kernels   live tests on Debian's kernel 6.1, emulated (about an hour); KERNEL=PACKAGE for another one
 #   make lint types layers format lock wheel
 #   make bpf      builds the BPF object anew (clang 14, llvm 14, libbpf-dev: Debian 12's); bpf-check compares
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint types layers format lock wheel bpf bpf-check
+.PHONY: setup demo test test-kernels lint types layers format lock wheel bpf bpf-check
 
 # A .venv that is ready is kept, unless PYTHON names another version.
 ifeq ($(origin PYTHON),undefined)
@@ -50,6 +51,12 @@ test: $(READY)
 	$(BIN)/pytest $(LIVE)
 	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider -n auto -m "not live"
 	@[ "$$(id -u)" != 0 ] || $(UNPRIVILEGED) $(BIN)/pytest -p no:cacheprovider $(LIVE)
+
+# A package's name (linux-image-6.12-amd64) or file, or the folder of an unpacked one; USERS=root, TESTS='...' for pytest.
+KERNEL := linux-image-amd64
+USERS := root,unprivileged
+test-kernels: $(READY)
+	$(BIN)/python -m tests.kernels.run --kernel "$(KERNEL)" --as "$(USERS)" -- $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""The ways to run a command that are compared: bare, bubblewrap, strace, Proctor in its tiers; and the workspace they run in."""
+"""The ways to run a command that are compared: bare, bubblewrap, strace, sandlock, Proctor in its tiers; and where they run."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ class Bench:
                 "unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,chmod,fchmod,fchmodat,connect,bind,listen,sendto"),
                 *command,
             ]  # fmt: skip
+        if name == "sandlock":
+            runner = str(HERE / "workload" / "under_sandlock.py")
+            return [sys.executable, runner, str(self.folder / "sandlock.out"), work, *command]
         if name not in TIERS:
             raise ValueError(name)
         protecting = ["--policy", str(self.folder / "policy.toml")] if name.endswith("protecting") else []

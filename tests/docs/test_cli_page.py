@@ -12,7 +12,8 @@ from proctor.verdicts import EXIT_STATUS
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
 COMMANDS = (
-    "run", "watch", "verify", "replay", "report", "export", "lint", "findings", "rejudge", "rules", "ps", "thaw", "kill", "doctor",
+    "run", "collect", "export-runtime", "watch", "verify", "replay", "report", "export", "lint", "findings", "rejudge",
+    "rules", "ps", "thaw", "kill", "doctor",
     "mark",
 )  # fmt: skip
 
@@ -24,7 +25,7 @@ def usage(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def section(command: str) -> str:
-    (found,) = [part for part in PAGE.split("\n## ") if re.match(rf"proctor .*\b{command}\b.*\n", part)]
+    (found,) = [part for part in PAGE.split("\n## ") if re.match(rf"proctor ([^\n]*[ ,])?{command}(,[^\n]*)?\n", part)]
     return found
 
 
@@ -33,7 +34,7 @@ def options(text: str) -> set[str]:
 
 
 def test_the_commands_are_those_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = re.findall(r"^    (\w+) ", usage(capsys), re.MULTILINE)
+    listed = re.findall(r"^    ([\w-]+)(?: |$)", usage(capsys), re.MULTILINE)
     assert tuple(listed) == COMMANDS
 
 

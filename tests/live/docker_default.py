@@ -10,6 +10,8 @@ import ctypes
 import errno
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,18 @@ class _Compare(ctypes.Structure):
     """struct scmp_arg_cmp, seccomp.h."""
 
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
+
+
+def profile() -> Path | str:
+    """Where Docker's published profile is; or, as text, why nothing can be run under it here."""
+    data = Path(os.environ.get("PROCTOR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    found = data / "docker_default_seccomp.json"
+    if not found.exists():
+        return f"Docker's published seccomp profile is not at {found} (PROCTOR_DATA names its folder)"
+    ldconfig = shutil.which("ldconfig") or "/sbin/ldconfig"
+    if "libseccomp.so.2" not in subprocess.run([ldconfig, "-p"], capture_output=True, text=True, check=False).stdout:
+        return "libseccomp.so.2 is not on this machine"
+    return found
 
 
 def applies(rule: dict[str, Any], held: set[str]) -> bool:
@@ -65,9 +79,8 @@ def load(profile: dict[str, Any], held: set[str]) -> None:
         raise OSError("the profile could not be loaded")
 
 
-def main() -> None:
-    """Confine this process, and become the command."""
-    profile, command = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3:]
+def confine(profile: dict[str, Any]) -> None:
+    """Confine this process; for root, what it executes next has Docker's default capabilities."""
     held: set[str] = set()
     if os.getuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -83,6 +96,12 @@ def main() -> None:
     else:
         ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
         load(profile, held)
+
+
+def main() -> None:
+    """Confine this process, and become the command."""
+    profile, command = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3:]
+    confine(profile)
     os.execv(command[0], command)
 
 

@@ -16,6 +16,7 @@ from proctor.journal.reader import read
 from proctor.session.client import Launcher
 from proctor.session.episode import Completed
 from proctor.verdicts import Verdict
+from tests.live.place import SECONDS
 
 PYTHON = sys.executable
 
@@ -140,7 +141,7 @@ class Place:
         done = []
         with self.open(policy) as episode:
             for argv in commands:
-                done.append(episode.run(argv, timeout=60))
+                done.append(episode.run(argv, timeout=SECONDS))
                 if episode.verdict is not None:
                     break
         return finished(episode, *done)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["PROCTOR", "SECONDS", "Place", "Run", "alive", "events", "waiting_for"]
+__all__ = ["PROCTOR", "SECONDS", "SLOWER", "Place", "Run", "alive", "events", "waiting_for"]
 
 PROCTOR = str(Path(sys.executable).parent / "proctor")
-SECONDS = 60
+SLOWER = float(os.environ.get("PROCTOR_TESTS_SLOWER", "1"))
+"""How many times longer everything may take; an emulated machine (tests/kernels) says so."""
+SECONDS = 60 * SLOWER
 """After this long something hangs; nothing here measures time."""
 
 

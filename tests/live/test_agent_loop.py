@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples.agent_loop.model_server import SCRIPT, serve
-from tests.live.place import events
+from tests.live.place import SECONDS, events
 
 EXAMPLE = Path(__file__).parents[2] / "examples"
 
@@ -51,7 +51,7 @@ def test_an_agent_works_step_by_step(repository: Path, tmp_path: Path) -> None:
         [*command, sys.executable, "agent.py", url],
         cwd=repository,
         capture_output=True,
-        timeout=100,
+        timeout=SECONDS,
         check=False,
         env=environ,
     )
@@ -96,7 +96,7 @@ def test_the_examples_page_can_be_followed(tmp_path: Path) -> None:
     script = block.replace("8901", str(port)).replace("$CHECKOUT/.venv/bin", str(Path(sys.executable).parent))
     environ = os.environ | {"TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     done = subprocess.run(
-        ["sh", "-e", "-c", script], cwd=EXAMPLE.parent, capture_output=True, timeout=100, check=False, env=environ
+        ["sh", "-e", "-c", script], cwd=EXAMPLE.parent, capture_output=True, timeout=SECONDS, check=False, env=environ
     )
     assert b"fixed the even case" in done.stdout, done.stderr.decode()
     assert b"proctor: clean" in done.stderr

@@ -17,7 +17,7 @@ import pytest
 from proctor import Episode
 from proctor.policy.records import Env, Files, Policy
 from proctor.session.client import Launcher
-from tests.live.place import events
+from tests.live.place import SECONDS, events
 
 PRELUDE = """
 import ctypes, errno, json, os, signal, socket, struct, sys
@@ -60,7 +60,7 @@ class Inside:
     def python(self, code: str) -> dict[str, Any]:
         script = PRELUDE + textwrap.dedent(code) + "\nprint(json.dumps(out))\n"
         with Episode(policy=self._policy, workspace=self._policy.workspace, launcher=self._launcher) as episode:
-            done = episode.run([sys.executable, "-c", script], timeout=60)
+            done = episode.run([sys.executable, "-c", script], timeout=SECONDS)
         assert done.returncode == 0, done.stderr.decode()
         assert episode.out is not None
         assert episode.verdict is not None

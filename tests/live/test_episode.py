@@ -16,7 +16,7 @@ from proctor import Episode
 from proctor.errors import PolicyError, ProctorError, UsageError
 from proctor.journal.verification import verify
 from proctor.session.client import Launcher
-from tests.live.place import Place, alive, events
+from tests.live.place import SECONDS, Place, alive, events
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_one_launcher_serves_episodes_at_once(place: Place, launcher: Launcher) 
             done = episode.run(
                 ["sh", "-c", f"touch here-{name}; until {others} true; do sleep 0.02; done; echo {name}"],
                 step=name,
-                timeout=50,
+                timeout=SECONDS,
             )
             results[name] = done.stdout
 

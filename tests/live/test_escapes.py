@@ -68,16 +68,17 @@ ESCAPES = (
     Escape("bind mount over a protected folder", "call(165, b'/tmp', b'tests', None, 4096, None)", "refused mount"),
     Escape("setns to the supervisor's namespaces", "call(308, os.pidfd_open(os.getppid()), 0x20000)", "refused setns"),
     Escape("chroot", "call(161, b'/')", "refused chroot"),
-    Escape("raw socket", "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)", "refused socket"),
-    Escape("packet socket", "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "refused socket"),
+    Escape("raw socket", "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)", r'refused "call": "socket", .*"args": \[2, 524291'),
+    Escape("packet socket", "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", r'refused "call": "socket", .*"args": \[17, 524291'),
     Escape("TCP to an address outside", "socket.create_connection(('192.0.2.1', 443), 5)", r'net "address": "192.0.2.1"'),
-    Escape("DNS over UDP", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x' * 12, ('192.0.2.1', 53))", r'net|refused "port": 53|"args": \[2, 524290'),
+    Escape("DNS over UDP (in tier C: answered here, not there)", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x' * 12, ('192.0.2.1', 53))", r'net "op": "sendto", .*"address": "192.0.2.1", "port": 53, "outcome": "blocked"'),
+    Escape("UDP to an address outside", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))", r'net "op": "sendto", .*"address": "192.0.2.1", "port": 9, "outcome": "blocked"'),
     Escape("the host's unix socket by path", "socket.socket(socket.AF_UNIX).connect(host_path)", r"net|refused h\.sock"),
     Escape("the host's unix socket by abstract name", "socket.socket(socket.AF_UNIX).connect('\\0' + host_name)", r"net @proctor-escapes"),
     Escape("ptrace of the supervisor's child", "call(101, 16, os.getppid(), 0, 0)", "refused ptrace"),
     Escape("process_vm_writev", "call(311, os.getppid(), None, 0, None, 0, 0)", "refused process_vm_writev"),
-    Escape("signal to an outsider", "os.kill(outsider, 9)", "signal|refused kill"),
-    Escape("signal to the first process", "os.kill(os.getppid(), 9)", "signal|refused kill"),
+    Escape("signal to an outsider", "os.kill(outsider, 9)", r'signal|refused "call": "kill", .*(?:"target": OUTSIDER, "signo": 9|"args": \[OUTSIDER, 9)'),
+    Escape("signal to the first process", "os.kill(os.getppid(), 9)", r'signal|refused "call": "kill", .*(?:"target": PARENT, "signo": 9|"args": \[PARENT, 9)'),
     Escape("prlimit of an outsider", "call(302, outsider, 7, struct.pack('QQ', 0, 0), None)", "process_control|refused prlimit64"),
     Escape("priority of an outsider", "call(141, 0, outsider, 19)", "process_control|refused setpriority"),
     Escape("pidfd_getfd", "call(438, os.pidfd_open(os.getppid()), 0, 0)", "refused pidfd_getfd"),
@@ -138,8 +139,8 @@ def REWRITTEN():
 STATIC = "int main(void) { return 0; }"
 
 
-def attempts(place: Place, tier: str) -> tuple[Run, dict[str, str]]:
-    """Try every way in one episode; return the record, and the answers."""
+def attempts(place: Place, tier: str) -> tuple[Run, dict[str, str], dict[str, str]]:
+    """Try every way in one episode; return the record, the answers, and the processes that were aimed at."""
     place.file("tests/t.py", "the test\n")
     place.file("answers.json", "the answer\n")
     place.file("s.c", STATIC)
@@ -148,7 +149,7 @@ def attempts(place: Place, tier: str) -> tuple[Run, dict[str, str]]:
         BEGIN,
         PARTS,
         *(f"tried({way.name!r}, lambda: {way.code})" for way in ESCAPES),
-        "print(json.dumps(answers))",
+        "print(json.dumps([answers, os.getppid()]))",
     ]
     with (
         subprocess.Popen(["sleep", "1000"]) as outsider,
@@ -171,13 +172,15 @@ def attempts(place: Place, tier: str) -> tuple[Run, dict[str, str]]:
         finally:
             outsider.kill()
     assert run.stdout, run.stderr.decode()
-    answers: dict[str, str] = json.loads(run.stdout)
-    return run, answers
+    answers, parent = json.loads(run.stdout)
+    return run, answers, {"OUTSIDER": str(outsider.pid), "PARENT": str(parent)}
 
 
-def recorded(run: Run, way: Escape) -> bool:
-    """Whether the record holds the attempt."""
+def recorded(run: Run, way: Escape, numbers: dict[str, str]) -> bool:
+    """Whether the record holds the attempt. ``numbers``: what stands in a pattern for a process's number."""
     kinds, _, what = way.seen.partition(" ")
+    for word, number in numbers.items():
+        what = what.replace(word, number)
     return way.seen == "-" or any(
         event["kind"] in kinds.split("|") and (not what or re.search(what, json.dumps(event["data"])))
         for event in run.events
@@ -200,8 +203,8 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.mark.parametrize(("column", "tier"), list(enumerate("BC")))
 def test_each_way_out_ends_as_the_page_says(place: Place, table: dict[str, list[str]], column: int, tier: str) -> None:
-    run, answers = attempts(place, tier)
-    unseen = [way.name for way in ESCAPES if not recorded(run, way)]
+    run, answers, numbers = attempts(place, tier)
+    unseen = [way.name for way in ESCAPES if not recorded(run, way, numbers)]
     assert unseen == []
     assert "READ" not in answers.values()
     assert (place.workspace / "tests/t.py").read_text() == "the test\n"

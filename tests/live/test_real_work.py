@@ -15,7 +15,7 @@ import pytest
 from proctor import Episode
 from proctor.session.client import Launcher
 from proctor.verdicts import Verdict
-from tests.live.place import events
+from tests.live.place import SECONDS, events
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def run(
     outputs = []
     with Episode(workspace=workspace, launcher=launcher, commands=needs, tier=tier) as episode:
         for argv in commands:
-            done = episode.run(argv, timeout=100)
+            done = episode.run(argv, timeout=SECONDS)
             assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
             outputs.append(done.stdout)
     honest(episode.verdict, episode.out)

@@ -64,6 +64,29 @@ def test_no_page_of_a_changed_record_and_no_link_followed(cli: Place, run: Run) 
         assert done.stderr.count(b"\n") == 1
 
 
+def test_a_record_that_was_cut_has_a_page_that_says_so(cli: Place, run: Run) -> None:
+    (run.out / "verdict.json").rename(cli.workspace / "verdict.json")
+    whole_but_for_it = cli.proctor("report", str(run.out), "--out", "-").stdout.decode()
+    assert "This record has no verdict.json" in whole_but_for_it
+    assert "Processes that outlived the agent" in whole_but_for_it
+    assert "violation" in whole_but_for_it.partition("</h1>")[0]
+    journal = run.out / "journal/000000.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    whole = [number for number, line in enumerate(lines, 1) if b'"kind":"checkpoint"' in line]
+    journal.write_bytes(b"".join(lines[:-3]) + lines[-3][:20])
+    assert len(whole) == 1, "the agent runs too short for a checkpoint before the last"
+    assert cli.proctor("report", str(run.out)).returncode == 0
+    page = (run.out / "report.html").read_text()
+    assert "This record ends before the episode did, and has no verdict of its own" in page
+    assert f"Its first {len(lines) - 3} events are whole; none of them is signed" in page
+    assert '<span class="verdict is-incomplete">' not in page.partition("<h2>")[0]  # what was found stands
+    assert "violation" in page.partition("</h1>")[0]
+    assert "telemetry is known to be missing" in page
+    assert "Processes that outlived the agent" not in page, "nobody looked"
+    assert "signed by" not in page
+    assert cli.proctor("report", str(run.out), "--out", "-").stdout == page.encode()
+
+
 def test_a_text_is_held_against_the_record(cli: Place, run: Run) -> None:
     assert cli.proctor("lint", str(run.out / "report.md"), "--against", str(run.out)).returncode == 0
     cli.file("text", "It asked to change a test.\n\nAt 3 o'clock it went rogue\nand changed the test.\n")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.live.place import alive, events
+from tests.live.place import SECONDS, alive, events
 
 PROCTOR = [sys.executable, "-m", "proctor"]
 PY = sys.executable
@@ -61,7 +61,7 @@ class Cli:
     def run(self, *command: str, flags: tuple[str, ...] = (), **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
         process = self.start(*command, flags=flags, **kwargs)
         try:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -69,7 +69,13 @@ class Cli:
 
     def proctor(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*PROCTOR, *words], cwd=self.work, env=self.environ, capture_output=True, text=True, timeout=60, check=False
+            [*PROCTOR, *words],
+            cwd=self.work,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
 
     def events(self, kind: str) -> list[dict[str, Any]]:
@@ -86,7 +92,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def until(condition: Any, what: str) -> Any:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SECONDS
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
@@ -191,7 +197,7 @@ def test_streams_pass_through_whole(cli: Cli) -> None:
             peak = int(status.partition("VmHWM:")[2].split()[0])
         except (OSError, IndexError):
             continue
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
     assert total == size
     output = next(event["data"] for event in cli.events("output") if event["data"]["stream"] == "stdout")
     assert (output["bytes"], output["digest"]) == (size, digest.hexdigest())
@@ -202,7 +208,7 @@ def test_a_reader_that_leaves_and_streams_that_are_closed(cli: Cli) -> None:
     shell = f"{' '.join(cli.argv('sh', '-c', 'seq_=1; while echo y; do :; done; exit 0'))} | head -1"
     quoted = shell.replace("seq_=1; while echo y; do :; done; exit 0", "'while echo y; do :; done'")
     done = subprocess.run(
-        ["sh", "-c", quoted], cwd=cli.work, env=cli.environ, capture_output=True, timeout=60, check=False
+        ["sh", "-c", quoted], cwd=cli.work, env=cli.environ, capture_output=True, timeout=SECONDS, check=False
     )
     assert done.stdout == b"y\n"
     other = Cli(cli.place / "other")
@@ -212,7 +218,7 @@ def test_a_reader_that_leaves_and_streams_that_are_closed(cli: Cli) -> None:
         cwd=other.work,
         env=other.environ,
         capture_output=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
     assert done.returncode == 0
@@ -257,7 +263,7 @@ def test_freeze_thaw_and_kill_from_another_terminal(cli: Cli) -> None:
     process = again.start("sleep", "1000")
     listed = until(lambda: "running" in (said := again.proctor("ps").stdout) and said, "never running")
     assert again.proctor("kill", listed.splitlines()[1].split()[0]).returncode == 0
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
     assert again.verdict()["responses"][0]["action"] == "kill"
 
 
@@ -389,7 +395,7 @@ def test_the_supervisor_dead_means_the_tree_dead(cli: Cli, delay: float) -> None
     until(lambda: alive(marker), "the agent never started") if delay else None
     time.sleep(delay)
     os.kill(supervisor, signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert b"ended without a verdict" in said
     until(lambda: alive(marker) == [], "a process outlived its supervisor")
@@ -414,14 +420,14 @@ def test_signals_reach_the_agent_and_end_in_a_verdict(cli: Cli) -> None:
     process = cli.start(PY, "-c", code, flags=("--exit-status", "agent"))
     until((cli.work / "ready").exists, "the agent never started")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
     assert process.returncode == 5
 
     other = Cli(cli.place / "other")
     process = other.start("sleep", "1000")
     until(lambda: (other.out / "journal").exists() and other.events("exec"), "the agent never started")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert other.verdict()["responses"][0]["action"] == "kill"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -19,6 +20,11 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _standard_streams()
     words = sys.argv[1:] if argv is None else argv
+    if os.getpid() == 1:
+        # A container's first process: the kernel gives it no signal's default action.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # until there is an episode to end
+        if words[:1] == ["run"]:
+            signal.signal(signal.SIGCHLD, _reap_orphans)
     supervisor = _early_supervisor() if words[:1] == ["run"] else None
     from proctor.cli.parser import parse  # each command imports only what it needs
     from proctor.errors import ProctorError, UsageError
@@ -46,6 +52,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"proctor: the output cannot be written: {error.strerror}\n")
         return 1
     return status
+
+
+def _reap_orphans(*_: object) -> None:
+    """Collect what ended: PID 1 gets everybody's orphans. The supervisor's end is seen by its channel."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _nowhere() -> None:

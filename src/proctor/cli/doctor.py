@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from proctor.session.abandoned import abandoned
 from proctor.session.probe import probe
 
 __all__ = ["run"]
@@ -13,10 +14,13 @@ __all__ = ["run"]
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found by trying. 0 where an episode can run, 1 where none can."""
     machine = probe()
+    left = list(abandoned())
     if arguments.json:
         import json  # this form only
 
-        sys.stdout.write(json.dumps({"tier": machine.tier, "found": machine.found, "missing": machine.missing}) + "\n")
+        found: dict[str, object] = {"tier": machine.tier, "found": machine.found, "missing": machine.missing}
+        found["abandoned"] = [one.copy for one in left]
+        sys.stdout.write(json.dumps(found) + "\n")
     else:
         sys.stdout.write(f"tier {machine.tier}\n")
         for name, answer in machine.found.items():
@@ -24,4 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
         word = "for an episode to run" if machine.tier == "none" else "for the next tier"
         for line in machine.missing:
             sys.stdout.write(f"  missing {word}: {line}\n")
+        sys.stdout.write("".join(f"  {one}\n" for one in left))
     return 0 if machine.tier != "none" else 1

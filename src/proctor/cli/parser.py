@@ -86,14 +86,38 @@ def _running(add: _Add) -> None:
         default="verdict",
         help="whose status to exit with (default: verdict)",
     )
+    run.add_argument(
+        "--stream", metavar="ADDRESS", help="send the journal to `proctor collect` as it is written: fd:N, unix:PATH "
+        "or tcp:HOST:PORT (loopback)",
+    )  # fmt: skip
     run.add_argument("--all-opens", action="store_true", help="record opens for reading too (each open costs more)")
     run.add_argument(
         "--tier",
         choices=("A", "B", "C"),
         help="the kind of sandbox (default: B, or C where there are no namespaces); A is B, cross-checked (root)",
     )
+    run.add_argument(
+        "--tty", action="store_true", help="give the agent a terminal of its own, shown on this one (needs one)"
+    )
     _rules(run)
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the agent's command line")
+
+    collect = add("collect", "collect", "receive the journals of episodes that run elsewhere, check and judge them")
+    collect.add_argument(
+        "--listen", metavar="ADDRESS", required=True, help="fd:N, unix:PATH or tcp:HOST:PORT (loopback)"
+    )
+    collect.add_argument("--socket-mode", metavar="MODE", default="600", help="of a unix socket's file (default: 600)")
+    collect.add_argument("--episodes", metavar="N", help="end after N streams; by default at SIGTERM")
+    collect.add_argument("--max-mb", metavar="N", default="4096", help="the most that one journal may take (4096)")
+    collect.add_argument("--keep-free-mb", metavar="N", default="1024", help="disk space that stays free (1024)")
+    collect.add_argument("--silent-seconds", metavar="N", default="60", help="a stream without a line is cut then (60)")
+    collect.add_argument("--json", action="store_true", help="print what came of each stream as a line of JSON")
+    _rules(collect)
+    collect.add_argument("dir", metavar="DIR", help="where the records go, each in a folder of its episode's name")
+
+    runtime = add("export-runtime", "export_runtime", "write a folder that `proctor run` works from in any container")
+    runtime.add_argument("--python", action="store_true", help="with an interpreter, for images that have none")
+    runtime.add_argument("dir", metavar="DIR", help="the folder; new or empty")
 
     watch = add("watch", "watch", "record and judge what the processes of a cgroup do, without containing them (root)")
     watch.add_argument("--cgroup", metavar="PATH", required=True, help="the cgroup's folder (version 2)")
@@ -117,6 +141,9 @@ def _records(add: _Add) -> None:
     verify.add_argument(
         "--trusted-key", metavar="KEY", help="the signer's public key that you trust: a file, or 64 hex digits"
     )
+    verify.add_argument(
+        "--collector-key", metavar="KEY", help="the same for the collector's: a receipt signed by it has to be there"
+    )
 
     replay = add("replay", "replay", "judge a record again from its events, and compare with what was found then")
     replay.add_argument("dir", metavar="DIR", help="the record's folder")
@@ -126,6 +153,7 @@ def _records(add: _Add) -> None:
     report = add("report", "report", "make a record's page for people, report.html, again")
     report.add_argument("dir", metavar="DIR", help="the record's folder")
     report.add_argument("--out", metavar="FILE", help="where to write it, `-` for stdout; by default DIR/report.html")
+    _rules(report)
 
     export = add("export", "export", "write a record's findings in the form that other tools read")
     export.add_argument("dir", metavar="DIR", help="the record's folder")

@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
+from proctor.cli.attending import Attending, fresh_line
 from proctor.errors import UsageError
+from proctor.events.text import printable
 from proctor.policy.load import default, load
 from proctor.sandbox import interpreter
-from proctor.session.client import Client, environment, prepare
+from proctor.session.address import connect, keep_from_agent, parse
+from proctor.session.client import Client, environment, of_terminal, prepare
 from proctor.session.spec import folders
 
 if TYPE_CHECKING:
+    from proctor.cli.terminal import UserTerminal
     from proctor.session.spec import EpisodeSpec
 
 __all__ = ["run", "tell_verdict"]
@@ -32,7 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     policy = load(Path(arguments.policy), workspace) if arguments.policy is not None else default(workspace)
     if arguments.policy is not None and not arguments.quiet:
         _warn_of_policy(arguments.policy, policy.files.write)
+    address = parse(arguments.stream, "--stream") if arguments.stream is not None else None
+    if address is not None:
+        keep_from_agent(address, policy)
     command = interpreter.resolve(argv[0], search_path=os.environ.get("PATH", os.defpath), folder=workspace)
+    terminal = _terminal(arguments)
     spec = prepare(
         policy,
         [command],
@@ -41,30 +50,49 @@ def run(arguments: argparse.Namespace) -> int:
         caller=os.environ,
         tier=arguments.tier,
         all_opens=arguments.all_opens,
+        streamed=address is not None,
     )
-    client = Client(arguments.supervisor, _narrator(arguments, spec))
-    client.open(spec)
-    started = _forward_signals(client)
-    client.wait("ready")
-    stdout = 2 if arguments.json else 1
-    client.run(
-        command,
-        argv,
-        cwd=workspace,
-        env=environment(policy, [command], os.environ, spec.episode),
-        step=None,
-        streams=(0, stdout, 2),
-    )
-    news = client.wait_any("started", "ended", "verdict")["op"]
-    if news == "started":
-        started()
-        news = client.wait_any("ended", "verdict")["op"]
-    if news == "ended":
-        client.tell(op="close")
-        client.wait("verdict")
+    spec = structs.replace(spec, terminal=terminal is not None)
+    stream = connect(address) if address is not None else None
+    attending = Attending(_narrator(arguments, spec), 2 if arguments.json else 1, terminal)
+    client = Client(arguments.supervisor, attending.news)
+    client.open(spec, stream)
+    attending.attend(client)
+    try:
+        client.wait("ready")
+        env = environment(policy, [command], os.environ, spec.episode)
+        streams, wanted = attending.begin()
+        client.run(
+            command, argv, cwd=workspace, env=env if wanted is None else of_terminal(env, os.environ), step=None,
+            streams=streams, terminal=wanted,
+        )  # fmt: skip
+        attending.given()
+        news = client.wait_any("ended", "verdict")
+        if news["op"] == "ended":
+            client.tell(op="close")
+            news = client.wait("verdict")
+    finally:
+        attending.finish()
     with contextlib.suppress(ChildProcessError):  # where our parent ignores SIGCHLD the kernel has reaped it
         os.waitpid(arguments.supervisor_pid, 0)
-    return tell_verdict(arguments, Path(spec.out))
+    status = tell_verdict(arguments, Path(spec.out))
+    if address is None:
+        return status
+    if "lost" in news:
+        # Whatever the verdict: who reads only the status must not take it for recorded outside.
+        sys.stderr.write(f"proctor: the collector does not have the whole record: {printable(news['lost'], 400)}\n")
+        return status if arguments.exit_status == "verdict" and status in {10, 12} else 1
+    if not arguments.quiet:
+        sys.stderr.write(f"  sent    {_of_collector(news)}\n")
+    return status
+
+
+def _of_collector(news: dict[str, Any]) -> str:
+    if "received" not in news:
+        return "whole, over a pipe; whether a collector took it is not known here"
+    from proctor.journal.keys import fingerprint  # as in tell_verdict
+
+    return f"whole; received by the collector with key {fingerprint(bytes.fromhex(news['received']))}"
 
 
 def _working_folder() -> str:
@@ -79,60 +107,43 @@ def _warn_of_policy(path: str, writes: tuple[str, ...]) -> None:
     file = Path(path).resolve()
     root = next((root for root in writes if file.is_relative_to(root)), None)
     if root is not None:
-        from proctor.events.text import printable  # as below
-
         sys.stderr.write(
             f"proctor: warning: {printable(path)} lies in {printable(root)}, where the agent can read and change it; "
             "this episode goes by what was read before\n"
         )
 
 
-def _forward_signals(client: Client) -> Callable[[], None]:
-    """Ctrl-C goes to the agent, a second one ends the episode; SIGTERM ends it, and it is judged.
+def _terminal(arguments: argparse.Namespace) -> UserTerminal | None:
+    """The person's terminal, where the agent is to have one of its own; it is shown where its output would go."""
+    if not arguments.tty:
+        return None
+    from proctor.cli.terminal import UserTerminal  # only with --tty
 
-    Returns what to call once the agent has started: before that the first Ctrl-C ends the episode too.
-    """
-    allowed = 0
-
-    def interrupt(*_: object) -> None:
-        nonlocal allowed
-        allowed -= 1
-        if allowed >= 0:
-            client.tell(op="signal", signo=int(signal.SIGINT))
-        else:
-            client.tell(op="kill", reason="proctor run was interrupted (Ctrl-C)")
-
-    def started() -> None:
-        nonlocal allowed
-        allowed += 1
-
-    def end(number: int, _: object) -> None:
-        client.tell(op="kill", reason=f"proctor run was asked to end ({signal.Signals(number).name})")
-
-    for number, action in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) and a shell's background jobs leave it
-            signal.signal(number, action)
-    return started
+    return UserTerminal(0, 2 if arguments.json else 1)
 
 
 def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dict[str, Any]], None]:
-    """What is said while the agent runs: a line at the start, and one for each finding. Never over the agent's own."""
+    """What is said while the agent runs: a line at the start, and one for each finding.
+
+    At a terminal each begins a line of its own, wherever the agent's output stands. Elsewhere (a pipe, a file) it may
+    come inside a line that the agent writes in pieces: the two write to one place without waiting for each other.
+    """
 
     def say(message: dict[str, Any]) -> None:
-        from proctor.events.text import printable  # with the first thing there is to say
-
         op = message["op"]
+        text = ""
         if op == "ready":
-            sys.stderr.write(
-                f"proctor: episode {spec.episode}, tier {message['tier']}, record in {printable(spec.out, 300)}\n"
-            )
+            text = f"episode {spec.episode}, tier {message['tier']}, record in {printable(spec.out, 300)}"
         elif op == "finding":
             allowed = " (authorised)" if message["authorisation"] == "authorised" else ""
-            sys.stderr.write(f"proctor: {message['rule']}{allowed}: {printable(message['summary'])}\n")
+            text = f"{message['rule']}{allowed}: {printable(message['summary'])}"
         elif op == "frozen":
             ways = f"`proctor thaw {spec.episode}` or `proctor kill {spec.episode}`"
-            sys.stderr.write(f"proctor: frozen: {printable(message['reason'])}; {ways}\n")
-        sys.stderr.flush()
+            text = f"frozen: {printable(message['reason'])}; {ways}"
+        if text:
+            start = fresh_line(2) if op != "ready" else ""
+            sys.stderr.write(f"{start}proctor: {text}\n")
+            sys.stderr.flush()
 
     return (lambda _: None) if arguments.quiet else say
 
@@ -154,7 +165,7 @@ def tell_verdict(arguments: argparse.Namespace, out: Path) -> int:
     if not arguments.quiet:
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         width = os.get_terminal_size(2).columns if sys.stderr.isatty() else 100
-        sys.stderr.write(terminal(verdict, evidence(out, verdict), colour=colour, width=width))
+        sys.stderr.write(fresh_line(2) + terminal(verdict, evidence(out, verdict), colour=colour, width=width))
         sys.stderr.write(f"  report  {out}/report.html, report.md\n  check   proctor verify {out}\n")
     if arguments.exit_status == "agent" and verdict.agent_exit is not None:
         return verdict.agent_exit

@@ -20,10 +20,13 @@ import msgspec
 from proctor.detectors.rules import Rule, RuleSet, Unevaluable
 from proctor.errors import RuleError
 
-__all__ = ["SHIPPED", "compile_rules", "load"]
+__all__ = ["COMPILED", "SHIPPED", "compile_rules", "compiled_name", "load"]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "rules"
 """The rules that come with Proctor."""
+
+COMPILED = "compiled"
+"""Folder beside the shipped rules' in which an exported runtime has them compiled; nothing else makes it."""
 
 VERSION = 2
 """Version of the compiled form; part of the digest."""
@@ -77,22 +80,32 @@ def _digest(files: list[_File]) -> str:
     return digest.hexdigest()
 
 
-def load(folders: Sequence[Path], cache: Path) -> RuleSet:
+def compiled_name(digest: str) -> str:
+    """The name under which the compiled form of rules with this digest is kept."""
+    return f"rules-{digest[:32]}.json"
+
+
+def load(folders: Sequence[Path], cache: Path | None) -> RuleSet:
     """Return the shipped rules and those of ``folders``, from the cache where it has these very files.
 
-    A cache that is damaged is made anew; one that cannot be written is done without.
+    A cache that is damaged is made anew; one that cannot be written is done without, and so is None.
 
     Raises:
         RuleError: a rule file cannot be compiled.
     """
     files = _files([SHIPPED, *folders])
     digest = _digest(files)
-    path = cache / f"rules-{digest[:32]}.json"
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        found = msgspec.json.decode(path.read_bytes(), type=RuleSet)
-        if found.digest == digest:
-            return found
+    name = compiled_name(digest)
+    for kept in (SHIPPED.parent / COMPILED, cache):
+        if kept is not None:
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                found = msgspec.json.decode((kept / name).read_bytes(), type=RuleSet)
+                if found.digest == digest:
+                    return found
     compiled = _compile(files, digest)
+    if cache is None:
+        return compiled
+    path = cache / name
     with contextlib.suppress(OSError):
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -31,6 +32,10 @@ MAX_GROUPS = 1_000
 MAX_AWAITED = 10_000
 """Events whose result is still looked for; the oldest is given up, and stays ``attempted``."""
 MAX_KEYS = 1_000
+MAX_FINDINGS = 1_000
+"""Findings of one rule. Steps' names come from the agent's side: what meets the rule beyond is one finding together."""
+_BEYOND = object()
+"""In the place of a step: no step equals it."""
 
 CHUNK = 12
 """Rules behind one gate: few enough that one open gate leaves most of a large set alone."""
@@ -89,6 +94,7 @@ class Engine:
         self._policy = policy
         self._authorise = authorise
         self._hits: dict[tuple[Any, ...], _Hit] = {}
+        self._made: Counter[str] = Counter()
         self._awaited: dict[int, list[_Hit]] = {}
         self._windows: dict[str, dict[tuple[Value, ...], Span]] = {}
         self._rules: dict[str, list[Rule]] = {}
@@ -193,9 +199,13 @@ class Engine:
     def _hit(self, rule: Rule, group: tuple[Value, ...], event: Event) -> _Hit:
         # A correlation spans its window's events, whatever their steps; any other rule makes one finding a step.
         step = _step(event)
-        key = (rule.name, *group) if rule.correlation is not None else (rule.name, step)
+        key: tuple[object, ...] = (rule.name, *group) if rule.correlation is not None else (rule.name, step)
         hit = self._hits.get(key)
+        if hit is None and self._made[rule.name] >= MAX_FINDINGS:
+            key = (rule.name, _BEYOND)
+            hit = self._hits.get(key)
         if hit is None:
+            self._made[rule.name] += 1
             hit = _Hit(rule, event.seq, step, _grade(event), self._summary(rule, event))
             self._hits[key] = hit
         self._add(hit, event)
@@ -206,7 +216,8 @@ class Engine:
             return
         hit.last = event.seq
         hit.count += 1
-        hit.steps.add(_step(event))
+        if len(hit.steps) < 2:  # one step, or not one
+            hit.steps.add(_step(event))
         if len(hit.events) < MAX_EVENTS:
             hit.events.append(event.seq)
         for name in hit.rule.targets:

@@ -89,6 +89,13 @@ FIELDS: dict[str, dict[str, Extract]] = {
         "Initiated": lambda _: True,
         "Operation": lambda e: e.data.phase,
     },
+    "lookup": _PROCESS
+    | {
+        "QueryName": lambda e: e.data.name,
+        "QueryType": lambda e: e.data.type,
+        "QueryStatus": lambda e: e.data.answer,
+        "QueryResults": lambda e: ";".join(e.data.addresses) or None,
+    },
     "refused": _PROCESS
     | {
         "Call": lambda e: e.data.call,
@@ -150,6 +157,7 @@ LOGSOURCES: Mapping[str, Logsource] = {
     "linux/file_change": Logsource("file", only=_op("open_write", "truncate", "chmod", "chown")),
     "linux/file_access": Logsource("read"),
     "linux/network_connection": Logsource("net", "flow", only=_outward),
+    "linux/dns_query": Logsource("lookup"),
     "linux/auditd": Logsource(*RECORDS),
     "proctor/file": Logsource("file"),
     "proctor/net": Logsource("net"),

@@ -10,9 +10,10 @@ from msgspec import Struct
 from proctor.events.envelope import Event
 
 __all__ = [
-    "KINDS", "AnyEvent", "Call", "Capabilities", "Checkpoint", "Clone", "Close", "Exec", "ExecResult", "Exit",
-    "File", "Flow", "Gap", "Heartbeat", "Leftover", "Mark", "Net", "Open", "Output", "Process", "ProcessControl",
-    "Read", "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "KINDS", "AnyEvent", "Call", "Capabilities", "Change", "Changes", "Checkpoint", "Clone", "Close", "Exec",
+    "ExecResult", "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output",
+    "Process", "ProcessControl", "Read", "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage",
+    "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -308,6 +309,29 @@ class Flow(Event, frozen=True, kw_only=True, tag="flow"):
     data: FlowData
 
 
+class LookupData(_Data, frozen=True, kw_only=True):
+    r"""A DNS query. ``name`` as asked, bytes of no host name as ``\DDD``; ``type``: A, AAAA, TXT, … or TYPE<N>.
+
+    ``server`` is the address that the query was meant for, where it is known. ``answer``: ``answered`` with
+    ``addresses``; ``empty`` a known name without such a record; ``no_such_name``; ``refused`` no query for a name of
+    the internet; ``malformed`` not one whole question, ``name`` and ``type`` are then empty. ``bytes`` of the message.
+    """
+
+    name: str
+    type: str
+    transport: Literal["udp", "tcp"]
+    server: str | None = None
+    answer: Literal["answered", "empty", "no_such_name", "refused", "malformed"]
+    addresses: tuple[str, ...] = ()
+    bytes: int
+
+
+class Lookup(Event, frozen=True, kw_only=True, tag="lookup"):
+    """A name was asked for. Proctor alone answers, and recorded it before; nothing was asked of anybody else."""
+
+    data: LookupData
+
+
 class MarkData(_Data, frozen=True, kw_only=True):
     """A marker from inside the sandbox: a claim, never proof."""
 
@@ -505,6 +529,52 @@ class Leftover(Event, frozen=True, kw_only=True, tag="leftover"):
     data: LeftoverData
 
 
+class ContentData(_Data, frozen=True, kw_only=True):
+    """A file's size and SHA-256, hex; None where it was too large to be read."""
+
+    bytes: int
+    sha256: str | None = None
+
+
+class ChangeData(_Data, frozen=True, kw_only=True):
+    """What a file held before the agent first asked to change it, and at the end.
+
+    ``before`` and ``after``: None where there was no such file. ``text``: the lines that differ, as unified diff
+    without names, redacted, the first 8,192 characters (``cut``: there are more); None where a side is no text or too
+    long.
+    """
+
+    path: str
+    change: Literal["made", "modified", "removed"]
+    before: ContentData | None = None
+    after: ContentData | None = None
+    text: str | None = None
+    cut: bool = False
+
+
+class Change(Event, frozen=True, kw_only=True, tag="change"):
+    """Recorded once nothing of the agent runs any more. Compared by path: who changed it say the ``file`` events."""
+
+    data: ChangeData
+
+
+class ChangesData(_Data, frozen=True, kw_only=True):
+    """How many files there are of each kind. ``unchanged``: the same at the end. ``gone``: neither then nor now."""
+
+    made: int = 0
+    modified: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    not_compared: int = 0
+
+
+class Changes(Event, frozen=True, kw_only=True, tag="changes"):
+    """The totals, after the last ``change``."""
+
+    data: ChangesData
+
+
 class CloseData(_Data, frozen=True, kw_only=True):
     """The last event but for its checkpoint: the verdict, and a digest that ties ``verdict.json`` to the record.
 
@@ -542,8 +612,8 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 AnyEvent = (
     Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Call | Read | Usage
-    | Flow | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response | Leftover
-    | Close | Checkpoint
+    | Flow | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response
+    | Leftover | Change | Changes | Close | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

@@ -1,9 +1,10 @@
 """Relay between the sandbox's listeners and the destinations that the policy allows.
 
-Two ways in: an address of the host's loopback that the policy allows is listened to at the same address inside, and
-is connected straight through; everything else is asked for by name with HTTP CONNECT (RFC 9110, 9.3.6) at
-127.0.0.1:3128. No byte passes before the supervisor has recorded the connection, and without the supervisor
-none passes at all: its channel's end is the gateway's end.
+Two ways in. An address of the host's loopback that the policy allows is listened to at the same address inside, a name
+at an address that stands for it there (:mod:`proctor.gateway.names` tells it), and both are connected straight through.
+Everything that the policy allows can be asked for with HTTP CONNECT (RFC 9110, 9.3.6) at 127.0.0.1:3128. No byte passes
+before the supervisor has recorded the connection, and without the supervisor none passes at all: its channel's end is
+the gateway's end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from proctor.gateway.addresses import PROXY
+from proctor.gateway.addresses import PROXY, inside_names
 from proctor.policy.records import Endpoint
 from proctor.sandbox import linux
 from proctor.sandbox.channel import receive, send
@@ -32,6 +33,7 @@ class _Gateway:
     def __init__(self, channel: socket.socket, allow: Sequence[Endpoint]) -> None:
         self._channel = channel
         self._allow = {(endpoint.host, endpoint.port) for endpoint in allow}
+        self._named = {address: host for host, address in inside_names(allow).items()}
         self._lock = threading.Lock()
         self._flows = 0
 
@@ -61,7 +63,7 @@ class _Gateway:
 
     def _direct(self, client: socket.socket, peer: int, address: tuple[str, int]) -> None:
         with client:
-            self._connect(client, peer, address[0], address[1], b"", b"")
+            self._connect(client, peer, self._named.get(address[0], address[0]), address[1], b"", b"")
 
     def _proxied(self, client: socket.socket, peer: int, address: tuple[str, int]) -> None:
         from h11 import (  # 60 ms, only where a proxy is used
@@ -111,7 +113,8 @@ class _Gateway:
         known = {host, "localhost"} if host == "127.0.0.1" else {host}
         if not any((name, port) in self._allow for name in known):
             self._tell(phase="refused", flow=flow, peer=peer, asked=asked, reason="not in [network] allow")
-            _answer(client, 403)
+            if greeting:
+                _answer(client, 403)
             return
         try:
             server = socket.create_connection((host, port), _CONNECT_SECONDS)
@@ -188,6 +191,11 @@ def serve(
     linux.set_name("proctor-gateway")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    low = 3
+    for keep in sorted((channel.fileno(), *(listener.fileno() for listener, _ in listeners))):
+        os.closerange(low, keep)  # the journal's and the collector's among them: bytes from the network are read here
+        low = keep + 1
+    linux.close_from(low)
     gateway = _Gateway(channel, allow)
     threads = [threading.Thread(target=gateway.accept, args=pair, daemon=True) for pair in listeners]
     for thread in threads:

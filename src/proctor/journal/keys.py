@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from proctor.errors import UsageError
 
-__all__ = ["SigningKey", "default_folder", "fingerprint", "load_or_make", "load_trusted", "signature_is_good"]
+__all__ = ["SigningKey", "default_folder", "fingerprint", "load_or_make", "load_trusted", "signature_is_good", "usable"]
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _HEX_FINGERPRINT = re.compile(r"[0-9a-fA-F]{32}")
@@ -40,6 +40,11 @@ class SigningKey(NamedTuple):
 
         private = Ed25519PrivateKey.from_private_bytes(seed)
         return cls(private.public_key().public_bytes_raw(), private.sign)
+
+    @classmethod
+    def new(cls) -> SigningKey:
+        """Return a new key pair that is stored nowhere: it ends with the process."""
+        return cls.from_seed(os.urandom(32))
 
 
 def fingerprint(public: bytes) -> str:
@@ -64,6 +69,16 @@ def default_folder(environ: Mapping[str, str]) -> Path:
     state = environ.get("XDG_STATE_HOME", "")
     base = Path(state) if state.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
     return base / "proctor" / "keys"
+
+
+def usable(folder: Path) -> bool:
+    """Whether the signing key in ``folder`` is there, or could be made: without making it."""
+    if os.path.lexists(folder / "signing.pem"):
+        return True
+    above = folder
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def load_or_make(folder: Path) -> SigningKey:

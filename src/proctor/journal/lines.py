@@ -30,12 +30,13 @@ LINE_LIMIT = 16 * 1024 * 1024
 JSON writes in six bytes each, takes 3 MiB; the bound keeps a reader's memory bounded whatever the file holds."""
 
 Fault = Literal["cut", "format", "hash", "prev", "json", "version", "seq", "episode", "open", "key", "signature",
-                "after_end", "verdict", "addendum"]  # fmt: skip
+                "after_end", "verdict", "addendum", "receipt"]  # fmt: skip
 """What is wrong. ``cut``: the end is missing. ``format``: no line of a journal. ``hash``: the line was changed.
 ``prev``: lines before it were removed, added or moved. ``json``: no event. ``version``: a stored form that is not read
 here. ``seq``: a hole in the numbers. ``episode``: a line of another episode. ``open``: not one ``open`` event, first.
 ``key``: not the key named there. ``signature``: not by that key over the line before. ``after_end``: bytes after the
-end. ``verdict``: verdict.json says otherwise. ``addendum``: one of addenda.jsonl is not as it was added."""
+end. ``verdict``: verdict.json says otherwise. ``addendum``: one of addenda.jsonl is not as it was added.
+``receipt``: receipt.json is not as its collector signed it, or tells of other lines."""
 
 _LINE = re.compile(rb'\{"hash":"([0-9a-f]{64})",("prev":"([0-9a-f]{64})",.*\})', re.DOTALL)
 _HEX = b"0123456789abcdef"

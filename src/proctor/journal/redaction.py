@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from proctor.events import (
     AnyEvent,
+    Change,
     Event,
     Exec,
     Exit,
@@ -23,6 +24,7 @@ from proctor.events import (
     Flow,
     Gap,
     Leftover,
+    Lookup,
     Mark,
     Net,
     Open,
@@ -206,9 +208,11 @@ _FIELDS: dict[type[Event], tuple[tuple[str, ...], tuple[str, ...]]] = {
     Refused: (("path",), ()),
     Read: (("path",), ()),
     Flow: (("asked", "address", "reason"), ()),
+    Lookup: (("name",), ()),
     Mark: (("id",), ()),
     Step: (("id",), ("argv",)),
     Output: (("head", "tail"), ()),
+    Change: (("path", "text"), ()),
     Gap: (("what",), ()),
     Response: (("reason",), ()),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -9,13 +10,15 @@ from msgspec import Struct, structs
 
 from proctor.errors import RecordError
 from proctor.events import Capabilities, Checkpoint, Close, Gap, Open, Response
+from proctor.events.text import printable
 from proctor.journal.addenda import Addenda, Subject, read_addenda
 from proctor.journal.keys import fingerprint, signature_is_good
 from proctor.journal.lines import ZERO, Damage, Entry, Fault, signed_bytes, walk
 from proctor.journal.reader import open_journal
+from proctor.journal.receipt import Receipt, read_receipt
 from proctor.journal.verdict_file import Known, check
 
-__all__ = ["Status", "Verification", "verify"]
+__all__ = ["Audit", "Status", "Verification", "verify"]
 
 Status = Literal["intact", "tampered", "truncated", "not_a_record"]
 
@@ -41,6 +44,10 @@ class Verification(Struct, frozen=True, kw_only=True):
         addenda: number of addenda, all of them good where the record is intact; looked at only there.
         addenda_by: fingerprints of the keys that signed them, sorted.
         addenda_trusted: True: all are by the trusted key; None: no key to compare with was given, or there are none.
+        closed: the journal has its end, ``close`` and a good checkpoint after it.
+        receipt: a collector's statement of what it received, where one is there and agrees with the journal.
+        collector_trusted: True: the receipt is by the collector's key that is trusted. False: it is not, or none is
+            there. None: no key to compare with was given.
 
     A wrong key leaves ``status`` as it is: the record may be intact and someone else's, and the two facts are told
     apart. The exit status does not: a record that is not by the trusted key proves nothing to the one who asked.
@@ -60,11 +67,14 @@ class Verification(Struct, frozen=True, kw_only=True):
     addenda: int = 0
     addenda_by: tuple[str, ...] = ()
     addenda_trusted: bool | None = None
+    closed: bool = False
+    receipt: Receipt | None = None
+    collector_trusted: bool | None = None
 
     @property
     def exit_status(self) -> int:
-        """Of ``proctor verify``: 0 intact, 1 tampered or not by the trusted key, 2 not a record, 3 truncated."""
-        if self.trusted is False or self.addenda_trusted is False:
+        """Of ``proctor verify``: 0 intact, 1 tampered or not by a trusted key, 2 not a record, 3 truncated."""
+        if self.trusted is False or self.addenda_trusted is False or self.collector_trusted is False:
             return 1
         return {"intact": 0, "tampered": 1, "not_a_record": 2, "truncated": 3}[self.status]
 
@@ -86,6 +96,10 @@ class Verification(Struct, frozen=True, kw_only=True):
             lines.append(self._about_key())
         if self.addenda:
             lines.append(self._about_addenda())
+        if self.receipt is not None:
+            lines.append(_about_receipt(self.receipt, trusted=self.collector_trusted))
+        elif self.collector_trusted is False:
+            lines.append("NO receipt of a collector is there")
         return "\n".join(lines)
 
     def _about_key(self) -> str:
@@ -105,18 +119,35 @@ class Verification(Struct, frozen=True, kw_only=True):
         return f"{by}: {'the key you trust' if self.addenda_trusted else 'NOT all by the key you trust'}"
 
 
-def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
+def _about_receipt(receipt: Receipt, *, trusted: bool | None) -> str:
+    first, last = (_time(at) for at in (receipt.first_wall_ns, receipt.last_wall_ns))
+    how = receipt.state if receipt.state == "complete" else f"{receipt.state}: {printable(receipt.why, 200)}"
+    by = f"collector, key {fingerprint(bytes.fromhex(receipt.key))}"
+    if trusted is not None:
+        by += ", the one you trust" if trusted else ", NOT the one you trust"
+    return f"received by a {by}: {receipt.events} lines, the first at {first}, the last at {last}; {how}"
+
+
+def _time(at_ns: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ns // 10**9))
+    except (ValueError, OverflowError, OSError):  # a number that no clock gives
+        return str(at_ns)
+
+
+def verify(directory: Path, trusted_key: bytes | None = None, collector_key: bytes | None = None) -> Verification:
     """Verify the record in ``directory``, streaming; nothing in it makes this raise.
 
     Args:
         directory: the record's folder.
         trusted_key: raw Ed25519 public key (32 bytes) to hold the record's key against.
+        collector_key: the same for the receipt of a collector, which then has to be there.
     """
     try:
         file = open_journal(directory)
     except RecordError as error:
         return Verification(status="not_a_record", fault="format", reason=str(error).removeprefix("not a record: "))
-    audit = _Audit()
+    audit = Audit()
     with file:
         damage = None
         for item in walk(file):
@@ -125,6 +156,17 @@ def verify(directory: Path, trusted_key: bytes | None = None) -> Verification:
                 break
     if damage is None:
         damage = audit.ending(directory)
+    receipt: Receipt | None = None
+    if audit.episode is not None and (damage is None or damage.fault == "cut"):
+        # Also of a journal that was cut: what was received is known then, and lines lost since are noticed.
+        receipt, other = read_receipt(directory, audit.episode, audit.events, audit.head)
+        damage = damage if other is None else other
+    found = _with_addenda_of(directory, audit, damage, trusted_key)
+    trusted = None if collector_key is None else receipt is not None and receipt.key == collector_key.hex()
+    return structs.replace(found, closed=audit.ended, receipt=receipt, collector_trusted=trusted)
+
+
+def _with_addenda_of(directory: Path, audit: Audit, damage: Damage | None, trusted_key: bytes | None) -> Verification:
     if damage is None and audit.episode is not None:
         added = read_addenda(Subject(directory, audit.episode, audit.head))
         return _with_addenda(_result(audit, added.damage, trusted_key), added, trusted_key)
@@ -139,7 +181,7 @@ def _with_addenda(result: Verification, added: Addenda, trusted_key: bytes | Non
     )  # fmt: skip
 
 
-def _result(audit: _Audit, damage: Damage | None, trusted_key: bytes | None) -> Verification:
+def _result(audit: Audit, damage: Damage | None, trusted_key: bytes | None) -> Verification:
     status: Status = "intact"
     if damage is not None:
         status = "truncated" if damage.fault == "cut" else "tampered"
@@ -158,7 +200,7 @@ def _result(audit: _Audit, damage: Damage | None, trusted_key: bytes | None) -> 
     return result
 
 
-class _Audit:
+class Audit:
     """What must hold between the lines: one ``open`` first, good signatures, ``close``, a checkpoint, nothing more."""
 
     def __init__(self) -> None:
@@ -174,6 +216,11 @@ class _Audit:
         self._responses = 0
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether ``close`` and a checkpoint after it have come."""
+        return self._ended
+
     def judge(self, damage: Damage) -> Damage:
         """Return ``damage``, or what it amounts to once the journal has ended."""
         if self._ended:
@@ -181,6 +228,7 @@ class _Audit:
         return damage
 
     def feed(self, entry: Entry) -> Damage | None:
+        """Take the next line; return what is wrong with it."""
         fault = self._look(entry)
         if fault is None:
             self.events = entry.number

@@ -12,6 +12,7 @@ from proctor.events import Checkpoint, Event, encode
 from proctor.events.kinds import CheckpointData
 from proctor.journal.keys import SigningKey
 from proctor.journal.lines import LINE_LIMIT, ZERO, signed_bytes
+from proctor.journal.stream import Stream
 
 __all__ = ["FILE", "FOLDER", "Writer"]
 
@@ -29,14 +30,17 @@ class Writer:
     Args:
         directory: the record's folder; it must exist. A folder that already holds a journal is refused.
         key: signs the checkpoints.
+        stream: every line goes out over it too, once it is in the file. That one is lost is for its owner to notice.
 
     Raises:
         RecordError: the journal cannot be created.
     """
 
-    __slots__ = ("_broken", "_count", "_directory", "_episode", "_fd", "_head", "_key", "_new", "_path", "_size")
+    __slots__ = (
+        "_broken", "_count", "_directory", "_episode", "_fd", "_head", "_key", "_new", "_path", "_size", "_stream",
+    )  # fmt: skip
 
-    def __init__(self, directory: Path, key: SigningKey) -> None:
+    def __init__(self, directory: Path, key: SigningKey, stream: Stream | None = None) -> None:
         folder = directory / FOLDER
         self._path = folder / FILE
         try:
@@ -55,6 +59,7 @@ class Writer:
         self._head = ZERO
         self._new = True
         self._broken: str | None = None
+        self._stream = stream
 
     @property
     def head(self) -> str:
@@ -98,6 +103,8 @@ class Writer:
         self._head = head
         self._count = count
         self._size += size
+        if self._stream is not None:
+            self._stream.send(line)
 
     def _admit(self, event: Event) -> None:
         if self._broken is not None:

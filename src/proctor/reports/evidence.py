@@ -115,6 +115,19 @@ def _flow(event: kinds.Flow) -> str:
     return f"connection to {asked} {data.phase}: {printable(data.reason or 'no reason recorded', 60)}"
 
 
+def _lookup(event: kinds.Lookup) -> str:
+    data = event.data
+    said = {
+        "answered": f"answered with {', '.join(data.addresses)}",
+        "empty": "has no such record",
+        "no_such_name": "answered as not existing",
+        "refused": "refused",
+        "malformed": "malformed",
+    }[data.answer]
+    what = f"name {_q(data.name, 100)} ({printable(data.type, 20)})" if data.type else f"{data.bytes} bytes"
+    return f"asked for {what} by DNS: {said}"
+
+
 def _response(event: kinds.Response) -> str:
     data = event.data
     cause = data.finding or data.limit or ""
@@ -160,6 +173,7 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Read: _read,
     kinds.Usage: _usage,
     kinds.Flow: _flow,
+    kinds.Lookup: _lookup,
     kinds.Mark: lambda e: f"marker from inside: {e.data.op} {_q(e.data.id)}",
     kinds.Open: lambda e: f"episode {_q(e.episode)} begins in {_q(e.data.workspace)}",
     kinds.Capabilities: lambda e: f"tier {e.data.tier}",
@@ -171,6 +185,10 @@ _DESCRIBE: dict[type, Callable[..., str]] = {
     kinds.Gap: lambda e: f"gap of {_q(e.data.of, 40)}: {printable(e.data.what, 120)}",
     kinds.Response: _response,
     kinds.Leftover: lambda e: f"{counted(len(e.data.processes), 'process', 'processes')} outlived the agent",
+    kinds.Change: lambda e: f"{_q(e.data.path)} {e.data.change}, compared with what it held before",
+    kinds.Changes: lambda e: (
+        f"files compared: {e.data.made} made, {e.data.modified} modified, {e.data.removed} removed"
+    ),
     kinds.Close: lambda e: (
         f"closed: {e.data.verdict}, score {e.data.score_effect}, {counted(e.data.findings, 'finding', 'findings')}"
     ),

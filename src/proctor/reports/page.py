@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from proctor.events.text import printable
@@ -10,34 +10,42 @@ from proctor.findings import Finding
 from proctor.journal.lines import Entry
 from proctor.policy.taxonomy import MEANING
 from proctor.reports.asked import ENTRIES, policy_entries, task
+from proctor.reports.changes import asked_for, contents
+from proctor.reports.checking import Cut, checking, cut_notice
 from proctor.reports.elements import Markup, code, join, tag, text
 from proctor.reports.evidence import line
 from proctor.reports.lineage import rows
+from proctor.reports.lists import items, table
 from proctor.reports.markdown import FINDINGS, agent, cited, told
 from proctor.reports.sentences import by_weight, sentence
 from proctor.reports.story import EVIDENCE, Story, gather
 from proctor.reports.style import CSP, CSS
 from proctor.reports.timeline import Mark, legend, timeline
-from proctor.reports.tracks import Change, Tracks
+from proctor.reports.tracks import Tracks
 from proctor.verdicts import Verdict, weight
 
-__all__ = ["html", "pages"]
+__all__ = ["Cut", "html", "pages"]
 
 LINES = 300
 """Journal lines shown as evidence; those of the findings that count come first."""
-CHANGES = 100
 
 
-def html(verdict: Verdict, entries: Iterable[Entry]) -> str:
-    """Return the page on ``verdict``; ``entries`` is the journal, read once and not kept. The size is bounded."""
-    return pages(verdict, entries)[1]
+def html(verdict: Verdict, entries: Iterable[Entry], cut: Cut | None = None) -> str:
+    """Return the page on ``verdict``; ``entries`` is the journal, read once and not kept. The size is bounded.
+
+    Args:
+        cut: the verdict is not the record's own, but was made of what is left of it.
+    """
+    tracks = Tracks(_wanted(verdict))
+    story = gather(tracks.passing(entries), cited(verdict))
+    return _page(verdict, story, tracks, cut)
 
 
 def pages(verdict: Verdict, entries: Iterable[Entry]) -> tuple[str, str]:
     """Return ``report.md`` and ``report.html`` from one pass over the journal."""
     tracks = Tracks(_wanted(verdict))
     story = gather(tracks.passing(entries), cited(verdict))
-    return told(verdict, story), _page(verdict, story, tracks)
+    return told(verdict, story), _page(verdict, story, tracks, None)
 
 
 def _wanted(verdict: Verdict) -> frozenset[int]:
@@ -46,7 +54,7 @@ def _wanted(verdict: Verdict) -> frozenset[int]:
     return frozenset([*islice(dict.fromkeys(evidence), LINES), *notes])
 
 
-def _page(verdict: Verdict, story: Story, tracks: Tracks) -> str:
+def _page(verdict: Verdict, story: Story, tracks: Tracks, cut: Cut | None) -> str:
     title = f"Episode {printable(verdict.episode, 100)}: {verdict.verdict}"
     head = tag(
         "head",
@@ -59,19 +67,18 @@ def _page(verdict: Verdict, story: Story, tracks: Tracks) -> str:
         tag("style", Markup(CSS)),
     )
     sections = (
-        _head, _findings, _timeline, _asked, _changes, _processes, _leftover, _not_observed, _limits, _responses,
-        _check, _lines,
+        _head, _findings, _timeline, _asked, contents, asked_for, _processes, _leftover, _not_observed, _limits,
+        _responses,
     )  # fmt: skip
-    body = join(*(part for section in sections for part in section(verdict, story, tracks)), by=Markup("\n"))
+    unknown = cut is not None and not cut.closed  # nobody looked for what outlived the agent
+    told = [section for section in sections if not (unknown and section is _leftover)]
+    parts = [part for section in told for part in section(verdict, story, tracks)]
+    if cut is not None:
+        parts.insert(1, cut_notice(cut, verdict))
+    parts += checking(verdict, story, cut)
+    parts += _lines(story, tracks)
+    body = join(*parts, by=Markup("\n"))
     return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', body)), lang='en')}\n"
-
-
-def _items(entries: Sequence[str], none: str = "None.") -> Markup:
-    if not entries:
-        return tag("p", none)
-    more = len(entries) - ENTRIES
-    last = [tag("li", f"and {more} more")] if more > 0 else []
-    return tag("ul", *(tag("li", entry) for entry in entries[:ENTRIES]), *last)
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -193,45 +200,7 @@ def _asked(verdict: Verdict, story: Story, _: Tracks) -> Iterator[Markup]:
         kept = said[:4000].splitlines()
         cut = [f"… ({len(said)} characters in all)"] if len(said) > 4000 else []
         yield tag("pre", join(*(text(each, 4000) for each in [*kept, *cut]), by=Markup("\n")))
-    yield _items([Markup(entry) for entry in policy_entries(verdict, story, code)])
-
-
-def _changes(_: Verdict, __: Story, tracks: Tracks) -> Iterator[Markup]:
-    yield tag("h2", "Changes asked for in the workspace")
-    yield tag(
-        "p",
-        "Calls that the agent's processes made; what the files held before and after is not recorded. "
-        "A call that is not counted as refused may still have failed.",
-        class_="soft",
-    )
-    if tracks.acts:
-        counted = ", ".join(f"{name} {count}" for name, count in sorted(tracks.acts.items()))
-        paths = len(tracks.changes)
-        at_least = "at least " if tracks.unlisted else ""
-        yield tag("p", f"Asked to: {counted}; on {at_least}{paths} paths; {tracks.refused} of the calls refused.")
-        yield _table(
-            ("path", "asked to", "refused"), [_change(*each) for each in islice(tracks.changes.items(), CHANGES)]
-        )
-        if paths > CHANGES or tracks.unlisted:
-            yield tag("p", f"And {at_least}{paths - CHANGES} more paths.")
-    else:
-        yield tag("p", "None.")
-    if tracks.elsewhere:
-        yield tag("p", f"Outside the workspace: {tracks.elsewhere} more calls.")
-
-
-def _change(path: str, change: Change) -> tuple[str, ...]:
-    acts = ", ".join(name if count == 1 else f"{name} {count} times" for name, count in change.acts.items())
-    return code(path, 200), acts, str(change.refused or "")
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> Markup:
-    kinds = [*classes, *[""] * len(head)]
-
-    def row(name: str, cells: Sequence[str]) -> Markup:
-        return tag("tr", *(tag(name, cell, class_=kind or None) for cell, kind in zip(cells, kinds, strict=False)))
-
-    return tag("table", tag("thead", row("th", head)), tag("tbody", *(row("td", cells) for cells in body)))
+    yield items([Markup(entry) for entry in policy_entries(verdict, story, code)])
 
 
 def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
@@ -247,11 +216,21 @@ def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
         name = track.exe.rpartition("/")[2]
         times = f"{(track.first - start) / 1e9:.3f}", f"{(track.last - start) / 1e9:.3f}"
         step = code(track.step, 60) if track.step is not None else ""
-        body.append((join(branch, str(track.pid), " ", code(name, 40) if name else ""),
-                     join(code(track.argv, 200) if track.argv else "", more), step, *times, track.end))  # fmt: skip
+        # The last thing that it asked to run, where the record ends before saying what came of it.
+        asked = join("asked to run ", code(track.pending[1], 200)) if track.pending is not None else ""
+        told = code(track.argv, 200) if track.argv and not asked else asked
+        body.append(
+            (
+                join(branch, str(track.pid), " ", code(name, 40) if name else ""),
+                join(told, more),
+                step,
+                *times,
+                track.end,
+            )
+        )
     if body:
         head = ("process", "command line", "step", "first s", "last s", "ended with")
-        yield _table(head, body, ("p", "", "", "n", "n", "p"))
+        yield table(head, body, ("p", "", "", "n", "n", "p"))
     else:
         yield tag("p", "None was recorded.")
     if omitted + tracks.untracked:
@@ -260,7 +239,7 @@ def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
 
 def _leftover(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
     yield tag("h2", "Processes that outlived the agent")
-    yield _items(
+    yield items(
         [
             join(
                 f"pid {process.pid}: ",
@@ -275,7 +254,7 @@ def _leftover(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
 def _not_observed(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
     yield tag("h2", "What was looked for and not observed")
     yield tag("p", "Rules look for less than can be done: not observed is not the same as not done.")
-    yield _items(
+    yield items(
         [join(code(slug, 80), ": ", MEANING.get(slug, "a category of its own")) for slug in verdict.not_observed],
         "Nothing was looked for.",
     )
@@ -284,9 +263,9 @@ def _not_observed(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
 def _limits(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
     yield tag("h2", "Gaps in the record")
     gaps = [join(_event(gap.event, tracks), ": ", code(gap.of, 80), ": ", code(gap.what)) for gap in verdict.gaps]
-    yield _items(gaps, "None known.")
+    yield items(gaps, "None known.")
     yield tag("h2", "Limits of this machine")
-    yield _items(
+    yield items(
         [join(code(name, 80), ": ", code(what)) for name, what in sorted(verdict.degraded.items())], "None known."
     )
 
@@ -298,41 +277,10 @@ def _responses(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
         cause = note.finding or note.limit
         to = (" to ", code(cause, 120)) if cause else ()
         entries.append(join(_event(note.event, tracks), ": ", code(note.action, 20), *to, ": ", code(note.reason)))
-    yield _items(entries)
+    yield items(entries)
 
 
-def _check(verdict: Verdict, story: Story, _: Tracks) -> Iterator[Markup]:
-    yield tag("h2", "How to check this")
-    yield tag(
-        "p",
-        "This page is derived from the journal beside it and proves nothing by itself. In the folder that holds it:",
-    )
-    yield tag("pre", Markup(_COMMANDS))
-    entries = [
-        join(
-            f"{verdict.journal.events} events, head ",
-            code(verdict.journal.head, 80),
-            f", {story.checkpoints} checkpoints",
-        )
-    ]
-    if story.opened is not None:
-        key = story.opened.data.key
-        entries.append(
-            join("signed by ", code(key, 80), ", a key that travels with the record: compare it with one you trust")
-        )
-    maker = verdict.proctor
-    entries.append(join("Proctor ", code(maker.version, 40), ", rules ", code(maker.rules_digest, 80)))
-    yield _items(entries)
-
-
-_COMMANDS = (
-    "proctor verify --trusted-key KEY .   # is the record as it was written, and by whom\n"
-    "proctor replay .                     # do its events give these findings again\n"
-    "proctor report --out - .             # this page again"
-)
-
-
-def _lines(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+def _lines(story: Story, tracks: Tracks) -> Iterator[Markup]:
     yield tag("h2", "Journal lines cited")
     if not tracks.lines:
         yield tag("p", "None.")

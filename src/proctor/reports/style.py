@@ -31,6 +31,7 @@ dt{color:var(--soft)}dd{margin:0}
 .soft{color:var(--soft)}
 .verdict{display:inline-block;padding:0 .6rem;border:2px solid currentColor;border-radius:4px}
 .is-violation{color:var(--violation)}.is-suspect,.is-incomplete{color:var(--suspect)}.is-clean{color:var(--nothing)}
+.cut{border:2px dotted var(--suspect);padding:.7rem .9rem}
 article{border:1px solid var(--line);border-left:5px solid var(--nothing);border-radius:4px;padding:.7rem .9rem;
 margin:.8rem 0}
 article.w-violation{border-left:5px double var(--violation)}article.w-suspect{border-left:5px dashed var(--suspect)}

@@ -15,6 +15,8 @@ __all__ = ["Change", "Line", "Track", "Tracks"]
 PROCESSES = 5_000
 PATHS = 5_000
 """Processes and paths that are kept; the others are counted. Both are the agent's to multiply."""
+CONTENTS = 100
+"""Files whose change of content is kept; the totals count all."""
 ARGV = 200
 LINE = 1_200
 """Characters kept of a command line, and of a cited journal line."""
@@ -75,6 +77,8 @@ class Tracks:
     refused: int = 0
     elsewhere: int = 0
     unlisted: int = 0
+    contents: list[kinds.Change] = field(default_factory=list)
+    totals: kinds.ChangesData | None = None
     times: dict[int, tuple[int, int | None]] = field(default_factory=dict)
     _now: dict[int, Track] = field(default_factory=dict)
     _workspace: str = ""
@@ -96,6 +100,10 @@ class Tracks:
                 self._process(event, event.pid)
             if isinstance(event, kinds.File):
                 self._file(event.data)
+            elif isinstance(event, kinds.Change) and len(self.contents) < CONTENTS:
+                self.contents.append(event)
+            elif isinstance(event, kinds.Changes):
+                self.totals = event.data
             yield event
 
     def _span(self, event: kinds.AnyEvent) -> None:

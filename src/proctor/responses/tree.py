@@ -7,10 +7,11 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
 
 from proctor.sandbox.linux import signal_thread
 
-__all__ = ["freeze", "kill", "members", "thaw"]
+__all__ = ["freeze", "kill", "members", "stopped", "thaw"]
 
 _KILL_SECONDS = 30.0
 _FREEZE_SECONDS = 10.0
@@ -75,13 +76,22 @@ def freeze(init: int) -> list[int]:
             signal_thread(pid, tid, signal.SIGSTOP)
 
 
-def thaw(init: int) -> list[int]:
-    """Let every process continue (SIGCONT); return them."""
-    found = members(init)
-    for pid in found:
+def stopped(init: int) -> set[int]:
+    """The processes that a signal has stopped already (state T of proc_pid_stat(5))."""
+    found = set()
+    for pid in members(init):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            raw = file.read()
+            if raw[raw.rindex(b")") + 2 : raw.rindex(b")") + 3] == b"T":
+                found.add(pid)
+    return found
+
+
+def thaw(processes: Sequence[int]) -> None:
+    """Let processes continue (SIGCONT)."""
+    for pid in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    return found
 
 
 def kill(ends: int, outer: int, *, guarded: bool) -> bool:

@@ -11,8 +11,8 @@ from proctor.sandbox import linux
 from proctor.sandbox.layout import DEVICES, MARK_SOCKET, SYSTEM, Layout, Mask
 
 __all__ = [
-    "DECOY", "EXECUTE", "IOCTL_DEV", "READ_DIR", "READ_FILE", "TRUNCATE", "WRITE_FILE", "Root", "enter_namespaces",
-    "finish", "handled_rights", "ruleset",
+    "DECOY", "EXECUTE", "IOCTL_DEV", "READ_DIR", "READ_FILE", "TRUNCATE", "WRITE_FILE", "Root", "allow_terminal",
+    "enter_namespaces", "finish", "handled_rights", "ruleset",
 ]  # fmt: skip
 
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108 - a folder to stage mounts on, in a namespace of our own
@@ -198,6 +198,12 @@ def finish(root: Root, layout: Layout, mark_program: bytes) -> tuple[socket.sock
 def handled_rights(abi: int) -> int:
     """The rights on files that Landlock of this version decides over."""
     return _ALL_FS | (_REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
+
+
+def allow_terminal(ruleset: int, path: str) -> None:
+    """Allow a command the path of its own terminal, and of no other of this user's."""
+    rights = handled_rights(linux.landlock_abi()) & (WRITE_FILE | READ_FILE | IOCTL_DEV)
+    linux.landlock_add(ruleset, path, rights)
 
 
 def ruleset(layout: Layout, abi: int) -> int | None:

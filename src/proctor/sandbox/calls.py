@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 
 __all__ = [
-    "AUDIT_ARCH", "CLONE3", "CONDITIONAL", "CONFINED", "LAST_KNOWN", "NAMES", "NUMBERS", "RECORDED", "REFUSED",
-    "SOCKETPAIR", "UNSHARED", "X32_BIT",
+    "AUDIT_ARCH", "CLONE3", "CONDITIONAL", "CONFINED", "LAST_KNOWN", "NAMES", "NUMBERS", "RECORDED", "RECVFROM",
+    "REFUSED", "SOCKETPAIR", "UNSHARED", "X32_BIT",
 ]  # fmt: skip
 
 AUDIT_ARCH = 0xC000003E  # AUDIT_ARCH_X86_64
@@ -70,8 +70,11 @@ CONFINED: dict[str, int] = {
     # What neither Landlock nor an absent namespace keeps from files that only this user owns: done by the supervisor.
     "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "setxattr": 188, "lsetxattr": 189,
     "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199,
+    # What stands for another socket there must look like it.
+    "recvmsg": 47, "recvmmsg": 299, "setsockopt": 54, "getsockname": 51, "getpeername": 52,
 }  # fmt: skip
-"""Further calls that stop in tier C."""
+"""Further calls that stop in tier C; recvfrom where it asks from where."""
+RECVFROM = 45
 
 UNSHARED: dict[str, tuple[int, int]] = {
     # System V IPC and POSIX message queues are shared with every process of the IPC namespace.
@@ -88,6 +91,6 @@ UNSHARED: dict[str, tuple[int, int]] = {
 
 NUMBERS: dict[str, int] = {
     **RECORDED, **CONDITIONAL, **CONFINED, **{name: number for name, (number, _) in (REFUSED | UNSHARED).items()},
-    "socketpair": SOCKETPAIR,
+    "socketpair": SOCKETPAIR, "recvfrom": RECVFROM,
 }  # fmt: skip
 NAMES: dict[int, str] = {number: name for name, number in NUMBERS.items()} | {CLONE3: "clone3"}

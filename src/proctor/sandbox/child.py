@@ -24,24 +24,35 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from proctor.sandbox import build, linux, syscalls
+from proctor.errors import SandboxError
+from proctor.sandbox import build, linux, syscalls, terminal
 from proctor.sandbox.channel import pair, receive, send
-from proctor.sandbox.layout import Layout
+from proctor.sandbox.interpreter import mark_program
+from proctor.sandbox.layout import PREFIX, Layout
+from proctor.sandbox.terminal import Terminal
 
 __all__ = ["Sandbox", "Spawn", "start"]
 
 _HIGH = 256
+_TO_DEFAULT = (
+    signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN,
+    signal.SIGTTOU,
+)  # fmt: skip
 _ENTER_SECONDS = 30.0
+_READY_SECONDS = 30.0
+_NAMES = ("127.0.0.1", 53)
 _WITH_CGROUP = 5
 """Descriptors of a spawn request that names a cgroup: three streams, the sync socket, the cgroup's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """A command to start: what execve gets, where, and under which per-process limits (RLIMIT_* number to value)."""
+    """A command to start: what execve gets, where, and under which per-process limits (RLIMIT_* number to value).
+
+    ``terminal``: it gets one of its own in place of the three streams.
+    """
 
     path: str
     argv: tuple[str, ...]
@@ -49,19 +60,31 @@ class Spawn:
     cwd: str
     limits: dict[int, int]
     umask: int
+    terminal: Terminal | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Spawn:
+        """What ``dataclasses.asdict`` and JSON made plain data of."""
+        terminal = plain["terminal"]
+        known = {
+            "limits": {int(number): value for number, value in plain["limits"].items()},
+            "terminal": None if terminal is None else Terminal.from_plain(terminal),
+        }
+        return cls(**(plain | known))
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """A sandbox that is being built: its outer process, and the channel to the first process inside.
 
-    ``namespaces``: False in tier C.
+    ``namespaces``: False in tier C. ``name``: of the folder that the episode has there for itself.
     """
 
     outer: int
     outer_pidfd: int
     control: socket.socket
     namespaces: bool
+    name: str
 
     def entered(self) -> str | None:
         """Wait until it has what it asks of the kernel before there is a policy; return None, or why it has not."""
@@ -76,20 +99,37 @@ class Sandbox:
         return None
 
     def build(self, layout: Layout, ports: Sequence[tuple[str, int]], *, all_opens: bool) -> None:
-        """Have the root built. ``ready`` comes over the channel, with the sockets that listen on ``ports`` inside.
+        """Have the root built.
 
+        ``ready`` comes over the channel, with the name server's sockets and those that listen on ``ports`` inside.
         ``all_opens``: opens for reading are stopped too.
         """
-        mark_program = (Path(__file__).parent / "mark.py").read_text(encoding="utf-8")
         request = {
             "op": "build",
             "layout": asdict(layout),
             "ports": list(ports),
-            "mark": mark_program,
+            "mark": mark_program().decode("utf-8", "surrogateescape"),
             "all_opens": all_opens,
         }
         with contextlib.suppress(BrokenPipeError):  # it failed already; why is in the message that is waiting
             send(self.control, request)
+
+    def ready(self) -> tuple[dict[str, Any], list[int], int]:
+        """Wait until it stands: what it says, the descriptors that it gives, and the pid of its first process.
+
+        Raises:
+            SandboxError: it could not be built.
+        """
+        self.control.settimeout(_READY_SECONDS)
+        try:
+            message, fds, init = receive(self.control)
+        except TimeoutError:
+            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
+        if message is None or message["op"] != "ready" or init is None:
+            why = (message or {}).get("error", "its first process ended")
+            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
+        self.control.settimeout(None)
+        return message, fds, init
 
     def kill(self) -> None:
         """End it before it was used."""
@@ -103,12 +143,13 @@ def start(*, namespaces: bool = True) -> Sandbox:
     """Fork the sandbox's processes: they enter their namespaces, and wait to be told what to build."""
     ours, theirs = pair()
     parent = os.getpid()
+    name = f"{PREFIX}{os.urandom(8).hex()}"
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _outer(theirs, parent, namespaces=namespaces)
+        _outer(theirs, parent, name, namespaces=namespaces)
     theirs.close()
-    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces)
+    return Sandbox(pid, os.pidfd_open(pid), ours, namespaces, name)
 
 
 def _fail(control: socket.socket, error: BaseException) -> NoReturn:
@@ -117,7 +158,7 @@ def _fail(control: socket.socket, error: BaseException) -> NoReturn:
     os._exit(126)
 
 
-def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn:
+def _outer(control: socket.socket, parent: int, name: str, *, namespaces: bool) -> NoReturn:
     try:
         supervisor = os.pidfd_open(parent)
         if namespaces:
@@ -153,9 +194,16 @@ def _outer(control: socket.socket, parent: int, *, namespaces: bool) -> NoReturn
     if not namespaces:
         from proctor.sandbox import guard  # tier C alone needs it
 
-        guard.keep(supervisor, inner)
+        guard.keep(supervisor, inner, name)
     _, status = os.waitpid(inner, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _name_server(ports: Sequence[Sequence[str | int]]) -> list[socket.socket]:
+    """Where the sandbox's /etc/resolv.conf leads: for datagrams, and for TCP unless the policy gave that port away."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(_NAMES)
+    return [server] if list(_NAMES) in ports else [server, _listen(_NAMES)]
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
@@ -182,8 +230,8 @@ def _init(control: socket.socket) -> NoReturn:
         if message["all_opens"]:
             program = syscalls.program(all_opens=True)
         layout = Layout.of(message["layout"])
-        listeners = [_listen((host, port)) for host, port in message["ports"]]
-        marker, token = build.finish(place, layout, message["mark"].encode())
+        listeners = [*_name_server(message["ports"]), *(_listen((host, port)) for host, port in message["ports"])]
+        marker, token = build.finish(place, layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = build.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -217,7 +265,7 @@ def _init_in_domain(control: socket.socket) -> NoReturn:
             os._exit(0)
         program = syscalls.program(namespaces=False, all_opens=message["all_opens"])
         layout = Layout.of(message["layout"])
-        marker = domain.marker_socket(layout, message["mark"].encode())
+        marker = domain.marker_socket(layout, message["mark"].encode("utf-8", "surrogateescape"))
         ruleset = domain.ruleset(layout, abi)
         linux.set_dumpable(on=False)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -245,14 +293,19 @@ def _serve(control: socket.socket, ruleset: int | None, program: bytes) -> NoRet
             message, fds, _ = receive(control)
             if message is None or message["op"] == "stop":
                 os._exit(0)
-            spawn = Spawn(**{**message["spawn"], "limits": {int(k): v for k, v in message["spawn"]["limits"].items()}})
+            spawn = Spawn.from_plain(message["spawn"])
+            masters: list[int] = []
+            if spawn.terminal is not None:
+                master, slave = terminal.make(spawn.terminal)
+                masters, fds = [master], [slave, os.dup(slave), os.dup(slave), *fds]
             pid = os.fork() if len(fds) < _WITH_CGROUP else linux.fork_into_cgroup(fds.pop())
             if pid == 0:
                 _command(spawn, fds, ruleset, program)
             commands.add(pid)
-            for fd in fds:
+            # Held here a slave would keep the terminal from ending, and a master what is typed from reaching anybody.
+            send(control, {"op": "started", "id": message["id"], "pid": pid}, tuple(masters))
+            for fd in (*fds, *masters):
                 os.close(fd)
-            send(control, {"op": "started", "id": message["id"], "pid": pid})
 
 
 def _reap(control: socket.socket, commands: set[int]) -> None:
@@ -279,8 +332,12 @@ def _command(spawn: Spawn, fds: list[int], ruleset: int | None, program: bytes) 
         rights = None if ruleset is None else _high(ruleset)
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
+        if spawn.terminal is not None:
+            terminal.take_over(0)
+            if rights is not None:
+                build.allow_terminal(rights, os.ttyname(0))
         os.closerange(3, _HIGH)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        for number in _TO_DEFAULT:
             signal.signal(number, signal.SIG_DFL)
         os.umask(spawn.umask)
         os.chdir(spawn.cwd)

@@ -8,6 +8,7 @@ path, and never over something that was changed beside it meanwhile.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 from proctor.errors import PolicyError
 from proctor.sandbox.build import DECOY
+from proctor.sandbox.domain import COPIES, WORK
 from proctor.sandbox.layout import Layout, Mask, inside
 
 __all__ = ["Synced", "WorkspaceCopy"]
@@ -58,23 +60,23 @@ class WorkspaceCopy:
     Args:
         base: the episode's own folder.
         layout: as the policy gives it, with the machine's paths.
-        kept: folder for the agent's version of a file that was changed on both sides.
+        out: the record's folder; its ``kept`` takes the agent's version of a file that was changed on both sides.
 
     Raises:
         PolicyError: something in a write root cannot be copied.
     """
 
-    def __init__(self, base: str, layout: Layout, kept: str) -> None:
+    def __init__(self, base: str, layout: Layout, out: str) -> None:
         self.roots: list[tuple[str, str]] = []
         self.synced: Synced | None = None
         self._layout = layout
-        self._kept = kept
+        self._kept = f"{out}/kept"
         self._before: dict[str, tuple[_Seen, _Seen]] = {}
         decoy = DECOY.format(token=secrets.token_hex(16))
         for root in sorted(layout.write_roots, key=len):
             masks = {mask.path: mask for mask in layout.masks if mask.role == "hidden" and inside(mask.path, root)}
             if masks and not any(inside(root, done) for done, _ in self.roots):
-                copy = f"{base}/work/{len(self.roots)}"
+                copy = f"{base}/{WORK}/{len(self.roots)}"
                 os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
                 try:
                     self._copy(root, copy, masks, decoy)
@@ -84,6 +86,11 @@ class WorkspaceCopy:
                         f" {error.filename or root} cannot be copied: {error.strerror}"
                     ) from None
                 self.roots.append((root, copy))
+        if self.roots:
+            # Held open and locked for as long as this process lives: whoever gets the lock knows that it does not.
+            note = os.open(f"{base}/{COPIES}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            fcntl.lockf(note, fcntl.LOCK_EX)
+            os.write(note, json.dumps({"out": out, "copies": self.roots}).encode())
 
     def _copy(self, source: str, target: str, masks: dict[str, Mask], decoy: str) -> None:
         status = os.lstat(source)

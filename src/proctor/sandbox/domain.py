@@ -18,7 +18,12 @@ from contextlib import contextmanager
 from proctor.sandbox import build, linux
 from proctor.sandbox.layout import DEVICES, SYSTEM, Layout
 
-__all__ = ["folders", "marker_socket", "ruleset"]
+__all__ = ["COPIES", "WORK", "abandon", "folders", "marker_socket", "places", "ruleset"]
+
+WORK = "work"
+"""The copies of write roots, in an episode's folder; see :mod:`proctor.sandbox.copy`."""
+COPIES = "copies.json"
+"""What the copies are of, and whose; locked by the supervisor."""
 
 _FILE_RIGHTS = build.EXECUTE | build.WRITE_FILE | build.READ_FILE | build.TRUNCATE | build.IOCTL_DEV
 """Rights that a rule on something other than a folder may name (landlock(7))."""
@@ -27,15 +32,23 @@ _BIND_TCP, _CONNECT_TCP = 1, 2
 _SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1, 2
 
 
+def places() -> tuple[str, ...]:
+    """Where an episode's folder may be."""
+    return tuple(dict.fromkeys((tempfile.gettempdir(), "/var/tmp", "/dev/shm")))  # noqa: S108 - a folder of our own
+
+
 @contextmanager
-def folders(write_roots: Sequence[str]) -> Iterator[str]:
+def folders(write_roots: Sequence[str], name: str) -> Iterator[str]:
     """Make the folders that the episode has for itself, outside every write root; remove them at the end.
+
+    Args:
+        name: of the folder that holds them. The guard knows it too, and removes what a killed supervisor leaves.
 
     Raises:
         OSError: there is no place for them.
     """
     outside = None
-    for place in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108 - a folder of our own is made there
+    for place in places():
         real = os.path.realpath(place) + "/"
         if (
             outside is None
@@ -43,13 +56,47 @@ def folders(write_roots: Sequence[str]) -> Iterator[str]:
             and not any(real.startswith(f"{root}/") for root in write_roots)
         ):
             outside = place
-    base = tempfile.mkdtemp(prefix="proctor-", dir=outside)
+    base = f"{outside or tempfile.gettempdir()}/{name}"
+    os.mkdir(base, 0o700)
     try:
-        for name in ("tmp", "shm", "home", "run"):
-            os.mkdir(f"{base}/{name}", 0o700)
+        for part in ("tmp", "shm", "home", "run"):
+            os.mkdir(f"{base}/{part}", 0o700)
         yield base
     finally:
-        shutil.rmtree(base, ignore_errors=True)
+        _remove(base)
+
+
+def abandon(name: str) -> None:
+    """Remove an episode's folder after its supervisor, but for copies that hold the agent's work."""
+    for place in places():
+        base = f"{place}/{name}"
+        if not os.path.isdir(base):
+            continue
+        if not os.path.exists(f"{base}/{COPIES}"):  # written once the agent may work in them
+            _remove(base)
+            continue
+        for part in os.listdir(base):
+            if part not in {WORK, COPIES}:
+                _remove(f"{base}/{part}")
+
+
+def _remove(path: str) -> None:
+    """Remove a folder and all in it, also below folders that the agent made unreadable."""
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.isdir(path) and not os.path.islink(path):
+        _open_up(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _open_up(path: str) -> None:
+    try:
+        os.chmod(path, 0o700)
+        with os.scandir(path) as entries:
+            folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for folder in folders:
+        _open_up(folder)
 
 
 def _without(path: str, excluded: tuple[str, ...]) -> Iterator[str]:
@@ -90,7 +137,8 @@ def ruleset(layout: Layout, abi: int) -> int:
         for path in _without(os.path.realpath(root), secret):
             allow(path, _READ)
         allow(root, build.READ_DIR)
-    for name in DEVICES:
+    # No rule for a slave: one on /dev/pts would open this user's other terminals. The supervisor opens the agent's own.
+    for name in (*DEVICES, "ptmx"):
         allow(f"/dev/{name}", build.READ_FILE | build.WRITE_FILE | build.IOCTL_DEV)
     for root in layout.write_roots:
         allow(root, _READ if layout.kept else handled)

@@ -14,6 +14,8 @@ import select
 import signal
 from typing import NoReturn
 
+from proctor.sandbox import domain
+
 __all__ = ["below", "keep"]
 
 _AGAIN_MS = 5
@@ -33,8 +35,14 @@ def below(pid: int) -> list[int]:
     return found
 
 
-def keep(supervisor: int, inner: int) -> NoReturn:
-    """Guard until nothing is left. ``supervisor``: its pidfd. ``inner``: pid of the sandbox's first process."""
+def keep(supervisor: int, inner: int, name: str) -> NoReturn:
+    """Guard until nothing is left.
+
+    Args:
+        supervisor: its pidfd. Where it is dead, what it left is removed, see :func:`proctor.sandbox.domain.abandon`.
+        inner: pid of the sandbox's first process.
+        name: of the episode's folder.
+    """
     asked = False
 
     def ask(*_: object) -> None:
@@ -71,4 +79,8 @@ def keep(supervisor: int, inner: int) -> NoReturn:
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             continue
-        os._exit(0)  # it has no child, dead or alive: nothing is left
+        # It has no child, dead or alive: nothing is left.
+        if select.select([supervisor], [], [], 0)[0]:
+            with contextlib.suppress(OSError):
+                domain.abandon(name)
+        os._exit(0)

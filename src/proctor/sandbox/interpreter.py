@@ -7,11 +7,12 @@ each folder found on the way is one that the sandbox must show.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 
 from proctor.errors import UsageError
 
-__all__ = ["Command", "resolve"]
+__all__ = ["Command", "mark_program", "resolve", "runtime_folder"]
 
 _BIN_FOLDERS = ("bin", "sbin", "shims", "Scripts", "libexec")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
@@ -24,6 +25,23 @@ class Command:
 
     path: str
     readable: tuple[str, ...]
+
+
+def runtime_folder() -> str | None:
+    """The folder of an exported runtime with an interpreter of its own that this is run from; None elsewhere."""
+    app = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.dirname(app)
+    there = os.path.basename(app) == "app" and os.path.isfile(f"{root}/manifest.json")
+    return root if there and os.path.isdir(f"{root}/python") else None
+
+
+def mark_program() -> bytes:
+    """The program ``proctor mark`` of a sandbox: for its Python, or a runtime's, since the image may have none."""
+    root = runtime_folder()
+    if root is not None:
+        return f'#!/bin/sh\nexec {shlex.quote(f"{root}/proctor")} "$@"\n'.encode("utf-8", "surrogateescape")
+    with open(f"{os.path.dirname(os.path.abspath(__file__))}/mark.py", "rb") as file:
+        return file.read()
 
 
 def _search(name: str, search_path: str, folder: str) -> str:

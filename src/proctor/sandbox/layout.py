@@ -13,10 +13,14 @@ from typing import Any, Literal
 from proctor.errors import PolicyError
 from proctor.policy.records import Policy
 
-__all__ = ["CREDENTIALS", "HOME", "MARK_SOCKET", "RUN", "SHM", "Layout", "Mask", "Mount", "inside", "plan"]
+__all__ = [
+    "CREDENTIALS", "HOME", "MARK_SOCKET", "PREFIX", "RUN", "SHM", "Layout", "Mask", "Mount", "inside", "plan",
+]  # fmt: skip
 
 HOME = "/home/agent"
 RUN = "/run/proctor"
+PREFIX = "proctor-"
+"""How the name of an episode's own folder begins (tier C)."""
 MARK_SOCKET = RUN + "/mark.sock"
 SHM = "/dev/shm"  # noqa: S108 - the sandbox's own
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")

@@ -30,6 +30,7 @@ _SIGURG = 23
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_STREAM, _SOCK_RAW, _SOCK_SEQPACKET, _SOCK_PACKET = 1, 3, 5, 10
 _FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820  # linux/fs.h
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902  # asm-generic/sockios.h: F_SETOWN's twins, whose argument lies in memory
 
 NOTIFY: Code = [(_RET, 0, 0, _NOTIFY)]
 ALLOW: Code = [(_RET, 0, 0, _ALLOW)]
@@ -62,7 +63,10 @@ def _opens(flags_argument: int) -> Code:
 
 
 def _streams_only() -> Code:
-    """Without a network namespace no datagrams: each could be addressed anew, behind the supervisor's back."""
+    """Without a network namespace no datagrams: each could be addressed anew, behind the supervisor's back.
+
+    What stands for a UDP socket is made by the supervisor.
+    """
     streams: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM,), ALLOW, NOTIFY)]
     local: Code = [_low(1), (_AND, 0, 0, 0xF), *_if_any(_JEQ, (_SOCK_STREAM, _SOCK_SEQPACKET), ALLOW, NOTIFY)]
     other = _if_any(_JEQ, (_AF_INET, _AF_INET6), streams, _if_any(_JEQ, (_AF_NETLINK,), ALLOW, NOTIFY))
@@ -78,7 +82,7 @@ def _socket() -> Code:
 def _conditional(*, namespaces: bool, all_opens: bool) -> dict[str, Code]:
     others = {name: [_low(0), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)] for name in (
         "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")}  # fmt: skip
-    attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR)
+    attributes = () if namespaces else (_FS_IOC_SETFLAGS, _FS_IOC_FSSETXATTR, _FIOSETOWN, _SIOCSPGRP)
     by_who: Code = [_low(1), *_if_any(_JEQ, (0,), ALLOW, NOTIFY)]
     return others | {
         "open": NOTIFY if all_opens else _opens(1),
@@ -128,6 +132,7 @@ def program(*, namespaces: bool = True, all_opens: bool = False) -> bytes:
         blocks |= dict.fromkeys(calls.CONFINED.values(), NOTIFY)
         blocks |= {number: NOTIFY for number, _ in calls.UNSHARED.values()}
         blocks[calls.SOCKETPAIR] = _streams_only()
+        blocks[calls.RECVFROM] = _if_pointer(4, NOTIFY, ALLOW)
     conditional = _conditional(namespaces=namespaces, all_opens=all_opens)
     blocks |= {calls.CONDITIONAL[name]: code for name, code in conditional.items()}
     # clone3's flags lie in memory, where no filter can see them. libc falls back to clone, which is recorded; so

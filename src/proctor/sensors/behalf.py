@@ -21,7 +21,7 @@ from functools import partial
 from proctor.events.text import from_bytes, to_bytes
 from proctor.sandbox import linux
 from proctor.sandbox.layout import SHM, Layout
-from proctor.sensors import notify
+from proctor.sensors import notify, pairs
 from proctor.sensors.memory import read, read_string
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Place, Resolved, Resolver, Role
@@ -45,10 +45,16 @@ class Behalf:
     Args:
         layout: of tier C. Where it protects or hides anything, every change in a write root is done here; else only
             what Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
+        holds_master: whether the agent has the master of a pseudo-terminal pair, by its number.
+        truncates: Landlock decides over truncation (version 3, Linux 6.2).
     """
 
-    def __init__(self, layout: Layout, resolver: Resolver) -> None:
+    def __init__(
+        self, layout: Layout, resolver: Resolver, holds_master: Callable[[int], bool], *, truncates: bool = True
+    ) -> None:
+        self._holds_master = holds_master
         self._resolver = resolver
+        self.truncates = truncates
         self._kept = tuple(os.fsencode(path) for path in layout.kept)
         self._shm = os.fsencode(layout.shm)
         self._waiting: list[int] = []
@@ -147,6 +153,23 @@ class Behalf:
             place is not None and (place.moved or (bool(self._kept) and place.resolved.role == "workspace"))
             for place in places
         )
+
+    def truncates_unasked(self, flags: int) -> bool:
+        """Whether an open empties its file although Landlock was asked for no right to write.
+
+        Before version 3 it looks at the access mode alone: with O_RDONLY at the right to read, with 3 (which Linux
+        takes for neither) at none.
+        """
+        return not self.truncates and bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE not in {os.O_WRONLY, os.O_RDWR}
+
+    def opens(self, place: Place) -> bool:
+        """Whether an open is done here: also that of a terminal whose other side the agent holds.
+
+        No rule can name it beforehand. The descriptor is of that very terminal: where it was closed meanwhile, and its
+        number is somebody else's now, it opens nothing.
+        """
+        pair = pairs.number(place.resolved.object) if place.fd >= 0 else None
+        return self.does(place) or (pair is not None and self._holds_master(pair))
 
     # --- doing --------------------------------------------------------------------------------------------------------
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator
 
 from proctor.sandbox.layout import Layout
+from proctor.sensors.datagrams import PORT, Datagrams
+from proctor.sensors.datagrams import inode as _inode
 from proctor.sensors.memory import Address
 from proctor.sensors.processes import Proc, Processes
 from proctor.sensors.reply import Act, Reply, refusing
 
 __all__ = ["Broker"]
 
-_SOCKET = re.compile(r"socket:\[(\d+)\]")
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 _BACKLOG = 128
 Connection = Callable[[socket.socket, Proc | None], None]
@@ -37,6 +37,7 @@ class Broker:
     Attributes:
         mark: path of the marker socket.
         markers: takes the supervisor's end of a connection to the marker socket.
+        datagrams: what stands for UDP sockets.
     """
 
     def __init__(self, layout: Layout, processes: Processes) -> None:
@@ -45,6 +46,7 @@ class Broker:
         self._gateway: dict[tuple[str, int], tuple[str, int]] = {}
         self._bound: dict[int, str] = {}
         self._connected: set[str] = set()
+        self.datagrams = Datagrams(processes)
         self.markers: Connection = lambda connection, _: connection.close()
 
     def listen(self, address: tuple[str, int]) -> socket.socket:
@@ -73,7 +75,7 @@ class Broker:
             return host, address.port
         return None
 
-    def connect(self, tid: int, fd: int, address: Address) -> Act:
+    def connect(self, tid: int, fd: int, proc: Proc, address: Address) -> Act:
         """Connect the caller's socket ``fd`` to an internet address."""
         inode = _inode(tid, fd)
         if inode is None:
@@ -81,6 +83,15 @@ class Broker:
         if inode in self._connected:
             return refusing(errno.EISCONN)
         destination = self.reaches(address)
+        if destination is None and address.port == PORT:
+
+            def names() -> Reply | None:
+                family = socket.AF_INET6 if ":" in (address.host or "") else socket.AF_INET
+                with self.datagrams.connection(family, proc, address) as theirs:
+                    self._remember(self._connected, theirs)
+                    return _instead(tid, fd, theirs)
+
+            return names
         if destination is None:
             host = ipaddress.ip_address(address.host or "0.0.0.0")  # noqa: S104 - compared, not bound
             return refusing(errno.ECONNREFUSED if host.is_loopback or host.is_unspecified else errno.ENETUNREACH)
@@ -177,15 +188,6 @@ class Broker:
             except OSError:
                 continue
         return False
-
-
-def _inode(tid: int, fd: int) -> str | None:
-    """The inode of a socket among the caller's descriptors; None: that is no socket."""
-    try:
-        found = _SOCKET.fullmatch(os.readlink(f"/proc/{tid}/fd/{fd}"))
-    except OSError:
-        return None
-    return found[1] if found is not None else None
 
 
 def _instead(tid: int, fd: int, ours: socket.socket, *, pending: bool = False) -> Reply:

@@ -16,10 +16,12 @@ from proctor.sensors.memory import read, read_string
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Place, Resolved, Resolver
 from proctor.sensors.processes import Proc
+from proctor.sensors.refusal import Refusal
 from proctor.sensors.reply import Act, refusing
 
 if TYPE_CHECKING:
     from proctor.sensors.behalf import Behalf
+    from proctor.sensors.contents import Contents
     from proctor.sensors.kernel import Sink
 
 __all__ = ["FileCalls", "operation"]
@@ -65,7 +67,7 @@ _SHAPES = {
     "fchownat": _Shape("chown", ((0, 1),), 4),
 }
 _ENTRIES = {"mkdir", "mknod", "rename", "unlink", "rmdir"}
-_METADATA = tuple(calls.CONFINED)
+_METADATA = tuple(name for name in calls.CONFINED if "utime" in name or "xattr" in name)
 _BY_DESCRIPTOR = {"ftruncate": "truncate", "fchmod": "chmod", "fchown": "chown"}
 
 
@@ -110,8 +112,10 @@ class FileCalls:
     """Handlers for every call that changes files."""
 
     def __init__(
-        self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False
-    ) -> None:
+        self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False,
+        contents: Contents | None = None,
+    ) -> None:  # fmt: skip
+        self._contents = contents
         self._sink = sink
         self._resolver = resolver
         self._behalf = behalf
@@ -143,11 +147,16 @@ class FileCalls:
         return self._behalf.descriptor(call.tid, number)
 
     def _emit(self, call: Call, proc: Proc, data: kinds.FileData) -> None:
+        if self._contents is not None and data.outcome == "attempted":
+            self._contents.about_to(data)
         self._sink.emit(kinds.File, data, proc=proc, tid=call.tid, truth="racy")
 
     def _open(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]
         mode = call.args[shape.mode] & 0o7777 if shape.mode >= 0 else 0
+        if name == "openat2" and self._behalf is not None and not self._behalf.truncates:
+            # Its flags lie in memory: O_TRUNC could be added after they were judged. Programs fall back to openat.
+            raise Refusal(errno.ENOSYS, "sandbox")
         if name == "openat2":  # struct open_how {u64 flags, mode, resolve}, linux/openat2.h
             flags, how_mode, _ = struct.unpack("=QQQ", read(call.tid, call.args[2], 24))
             mode = how_mode & 0o7777
@@ -183,7 +192,10 @@ class FileCalls:
             return None
         if refused := self._behalf.refuses(place):
             return refusing(refused)
-        return self._behalf.open(call, place, flags, mode) if self._behalf.does(place) else None
+        unasked = self._behalf.truncates_unasked(flags)
+        if unasked and found.role not in {"workspace", "scratch"}:
+            return refusing(errno.EACCES if found.existed else errno.ENOENT)
+        return self._behalf.open(call, place, flags, mode) if unasked or self._behalf.opens(place) else None
 
     def _by_path(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]

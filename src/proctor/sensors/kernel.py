@@ -43,6 +43,7 @@ from proctor.sensors.refusal import Refusal
 from proctor.sensors.reply import Act
 
 if TYPE_CHECKING:
+    from proctor.sensors.contents import Contents
     from proctor.sensors.domain import Domain
 
 __all__ = ["KernelSensor", "Sink"]
@@ -88,11 +89,12 @@ class KernelSensor:
         limit: how many processes may live at once.
         domain: in tier C: what is done on behalf of the callers.
         all_opens: opens for reading are recorded.
+        contents: keeps what files held before.
     """
 
     def __init__(
         self, sink: Sink, resolver: Resolver, processes: Processes, limit: int, domain: Domain | None = None, *,
-        all_opens: bool = False,
+        all_opens: bool = False, contents: Contents | None = None,
     ) -> None:  # fmt: skip
         self._sink = sink
         self._resolver = resolver
@@ -106,7 +108,9 @@ class KernelSensor:
         self.on_process: Callable[[Proc], None] = lambda _: None
         self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
         self._domain = domain
-        files = FileCalls(sink, resolver, domain.files if domain is not None else None, all_opens=all_opens)
+        files = FileCalls(
+            sink, resolver, domain.files if domain is not None else None, all_opens=all_opens, contents=contents
+        )
         network = NetworkCalls(sink, resolver, domain.network if domain is not None else None)
         handlers: dict[str, Callable[[Call, Proc, str], Act | None]] = {
             **dict.fromkeys(("clone", "fork", "vfork"), self._clone),
@@ -199,8 +203,10 @@ class KernelSensor:
         """Do the call for its caller, and answer with what came of it."""
         try:
             reply = act()
-        except OSError as error:
+        except (OSError, Unreadable) as error:
             notify.answer(listener, call.id, error.errno or errno.EIO)
+            return
+        except Gone:
             return
         if reply is not None:
             reply.send(listener, call.id)
@@ -415,7 +421,7 @@ class KernelSensor:
             if proc.forked and not proc.exited:
                 self._add_children(proc)
 
-    def _signal(self, call: Call, proc: Proc, name: str) -> None:
+    def _signal(self, call: Call, proc: Proc, name: str) -> Act | None:
         args = call.args
         position = {"tgkill": 2, "rt_tgsigqueueinfo": 2}.get(name, 1)
         signo = signed(args[position])
@@ -435,12 +441,22 @@ class KernelSensor:
             call=name, target=inside, signo=signo, target_pid=target.pid if target is not None else None
         )
         self._sink.emit(kinds.Signal, data, proc=proc, tid=call.tid)
+        if self._domain is not None and not self._domain.scoped:
+            if name == "pidfd_send_signal":
+                return self._domain.signal(target, signo, call.args[3])
+            if inside == -1:
+                return self._domain.signal_all(proc, signo)
+        return None
 
     def _within(self, name: str, inside: int) -> bool:
         """Whether a signal to no known process stays inside, where no PID namespace keeps it there."""
         if name == "tkill":
             return self._thread_within(inside)
-        return self._domain is None or self._domain.may_signal(inside)
+        if self._domain is None:
+            return True
+        if name == "pidfd_send_signal" and not self._domain.scoped:
+            return inside < 0  # of a process that has ended; any other is not of the episode
+        return self._domain.may_signal(inside)
 
     def _thread_within(self, tid: int) -> bool:
         try:
@@ -462,6 +478,8 @@ class KernelSensor:
         args = tuple(signed(value) for value in call.args[:4])
         if name == "fcntl":
             target = 0 if args[1] == 10 else args[2]  # F_SETSIG: which signal, not to whom
+            if args[1] == 15 and self._domain is not None and not self._domain.scoped:
+                raise Refusal(errno.EPERM, "sandbox")  # whom it names lies in memory, and could change after
             if args[1] == 15:  # F_SETOWN_EX: struct f_owner_ex {int type; pid_t pid;}
                 _, target = struct.unpack("=ii", read(call.tid, call.args[2], 8))
             if args[1] != 10 and abs(target) in {0, proc.inside}:
@@ -484,6 +502,10 @@ class KernelSensor:
     def _never(self, call: Call, proc: Proc, name: str) -> None:
         raise Refusal(errno.EPERM, "sandbox")
 
-    def _socket(self, call: Call, proc: Proc, name: str) -> None:
+    def _socket(self, call: Call, proc: Proc, name: str) -> Act | None:
+        if self._domain is not None and name == "socket":
+            act = self._domain.network.datagrams.make(*(signed(value) for value in call.args[:3]))
+            if act is not None:
+                return act
         known = call.args[0] & 0xFFFFFFFF in {1, 2, 10}
         raise Refusal(errno.EPERM if known else errno.EAFNOSUPPORT, "sandbox" if known else "domain")

@@ -12,12 +12,22 @@ import hashlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from proctor.events.text import from_bytes
 
-__all__ = ["Address", "Arguments", "Gone", "Unreadable", "read", "read_address", "read_arguments", "read_string"]
+__all__ = [
+    "Address",
+    "Arguments",
+    "Gone",
+    "Unreadable",
+    "read",
+    "read_address",
+    "read_arguments",
+    "read_string",
+    "write",
+]
 
 _PAGE = 4096
 PATH_MAX = 4096
@@ -75,6 +85,30 @@ def read(pid: int, address: int, size: int) -> bytes:
     if number == errno.ESRCH:
         raise Gone(str(pid))
     raise Unreadable(errno.EFAULT if number in {errno.EFAULT, errno.EINVAL} else errno.EPERM)
+
+
+def write(pid: int, parts: Iterable[tuple[int, bytes]], valid: Callable[[], bool]) -> None:
+    """Write each of ``parts`` at its address.
+
+    Args:
+        valid: whether the caller still waits. Asked once its memory is open, so that it is nobody else's.
+
+    Raises:
+        Unreadable: EFAULT where nothing is mapped, or it may not be written.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        raise Unreadable(errno.EPERM) from None
+    try:
+        if valid():
+            for address, data in parts:
+                if data and os.pwrite(fd, data, address) < len(data):
+                    raise Unreadable(errno.EFAULT)
+    except (OSError, OverflowError):
+        raise Unreadable(errno.EFAULT) from None
+    finally:
+        os.close(fd)
 
 
 def _bytes_until_nul(pid: int, address: int, limit: int, too_long: int) -> bytes:

@@ -1,9 +1,14 @@
-"""Socket calls, as ``net`` events. Unix sockets that the sandbox did not bind itself are refused."""
+"""Socket calls, as ``net`` events. Unix sockets that the sandbox did not bind itself are refused.
+
+What goes to port 53 in tier C is a ``lookup`` event when it asks; where it is not one of the machine's name servers, to
+which every program's own questions go there, it is a ``net`` event too.
+"""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -11,12 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from proctor.events import kinds
 from proctor.events.text import from_bytes, to_bytes
 from proctor.sandbox.layout import MARK_SOCKET
+from proctor.sensors.datagrams import PORT, inode
 from proctor.sensors.memory import Address, read, read_address
 from proctor.sensors.notify import Call
 from proctor.sensors.paths import Resolver
 from proctor.sensors.processes import Proc
 from proctor.sensors.refusal import Refusal
-from proctor.sensors.reply import Act, refusing
+from proctor.sensors.reply import Act, refusing, returning
 
 if TYPE_CHECKING:
     from proctor.sensors.broker import Broker
@@ -51,6 +57,13 @@ class NetworkCalls:
             "sendmsg": self._sendmsg,
             "sendmmsg": self._sendmsg,
         }
+        if broker is not None:
+            self._servers = _name_servers()
+            self.handlers |= {
+                **dict.fromkeys(("recvfrom", "recvmsg", "recvmmsg"), self._receive),
+                **dict.fromkeys(("getsockname", "getpeername"), self._name),
+                "setsockopt": self._option,
+            }
 
     def _emit(
         self,
@@ -61,6 +74,7 @@ class NetworkCalls:
         address: Address | None,
         *,
         fastopen: bool = False,
+        nowhere: bool = False,
     ) -> None:
         path = None
         outcome: kinds.Outcome = "attempted"
@@ -76,7 +90,7 @@ class NetworkCalls:
             address is not None
             and address.host is not None
             and op in {"connect", "sendto"}
-            and not (_routable(address.host) if self._broker is None else self._broker.reaches(address))
+            and not (not nowhere and _routable(address.host) if self._broker is None else self._broker.reaches(address))
         ):
             outcome = "blocked"
         data = kinds.NetData(
@@ -101,10 +115,15 @@ class NetworkCalls:
 
     def _connect(self, call: Call, proc: Proc, name: str) -> Act | None:
         address = read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF)
-        self._emit(call, proc, "connect", name, address)
+        fd = call.args[0] & 0xFFFFFFFF
+        one = self._broker.datagrams.of(call.tid, fd) if self._broker is not None else None
+        if not self._is_name_server(address):
+            self._emit(call, proc, "connect", name, address, nowhere=one is not None)
         if self._broker is None:
             return None
-        fd = call.args[0] & 0xFFFFFFFF
+        if one is not None:
+            inside = address is None or address.family in {"inet", "inet6"}
+            return self._broker.datagrams.connect(one, address) if inside else refusing(errno.EAFNOSUPPORT)
         if address is not None and address.family == "unix":
             raw = address.path or b""
             path, _ = self._unix(call, proc, address)
@@ -113,7 +132,7 @@ class NetworkCalls:
             )
         if address is None or address.family not in {"inet", "inet6"}:
             return refusing(errno.EAFNOSUPPORT)
-        return self._broker.connect(call.tid, fd, address)
+        return self._broker.connect(call.tid, fd, proc, address)
 
     def _bind(self, call: Call, proc: Proc, name: str) -> Act | None:
         address = read_address(call.tid, call.args[1], call.args[2] & 0xFFFFFFFF)
@@ -122,6 +141,9 @@ class NetworkCalls:
             return None  # where a unix socket may be made is Landlock's to say
         if address is None or address.family not in {"inet", "inet6"}:
             return refusing(errno.EAFNOSUPPORT)
+        one = self._broker.datagrams.of(call.tid, call.args[0] & 0xFFFFFFFF)
+        if one is not None:
+            return self._broker.datagrams.bind(one, address)
         return self._broker.bind(call.tid, call.args[0] & 0xFFFFFFFF, address)
 
     def _listen(self, call: Call, proc: Proc, name: str) -> None:
@@ -129,25 +151,72 @@ class NetworkCalls:
             raise Refusal(errno.EACCES, "sandbox")
         self._emit(call, proc, "listen", name, None)
 
-    def _sendto(self, call: Call, proc: Proc, name: str) -> None:
+    def _is_name_server(self, address: Address | None) -> bool:
+        return self._broker is not None and address is not None and (
+            address.port == PORT and address.host in self._servers
+        )  # fmt: skip
+
+    def _receive(self, call: Call, proc: Proc, name: str) -> Act | None:
+        return self._broker.datagrams.receive(call, name) if self._broker is not None else None
+
+    def _name(self, call: Call, proc: Proc, name: str) -> Act | None:
+        return self._broker.datagrams.name(call, name) if self._broker is not None else None
+
+    def _option(self, call: Call, proc: Proc, name: str) -> Act | None:
+        """A socket that stands for another takes the other's options, and heeds those that both have."""
+        stands = self._broker is not None and self._broker.datagrams.stands(inode(call.tid, call.args[0] & 0xFFFFFFFF))
+        return returning(0) if stands and call.args[1] & 0xFFFFFFFF != socket.SOL_SOCKET else None
+
+    def _sendto(self, call: Call, proc: Proc, name: str) -> Act | None:
         args = call.args
         address = read_address(call.tid, args[4], args[5] & 0xFFFFFFFF) if args[4] else None
-        if self._broker is not None:
+        one = self._broker.datagrams.of(call.tid, args[0] & 0xFFFFFFFF) if self._broker is not None else None
+        if self._broker is not None and one is not None and address is not None:
+            if not self._is_name_server(address):
+                self._emit(call, proc, "sendto", name, address, nowhere=True)
+            return self._broker.datagrams.sendto(call, one, proc, address)
+        fastopen = bool(args[3] & _FASTOPEN)
+        if self._broker is not None and (fastopen or address is None or address.family != "netlink"):
             raise Refusal(errno.EACCES, "sandbox", address.host if address is not None else None)
-        self._emit(call, proc, "sendto", name, address, fastopen=bool(args[3] & _FASTOPEN))
+        self._emit(call, proc, "sendto", name, address, fastopen=fastopen)
+        return None
 
-    def _sendmsg(self, call: Call, proc: Proc, name: str) -> None:
+    def _sendmsg(self, call: Call, proc: Proc, name: str) -> Act | None:
         """Struct msghdr starts with msg_name (8 bytes) and msg_namelen (4); an array of struct mmsghdr is 64 apart."""
         args = call.args
         count, flags = (1, args[2]) if name == "sendmsg" else (min(args[2] & 0xFFFFFFFF, _MAX_MESSAGES), args[3])
         seen: set[Address | None] = set()
+        one = self._broker.datagrams.of(call.tid, args[0] & 0xFFFFFFFF) if self._broker is not None else None
+        named: list[Address | None] = []
         for number in range(count):
             pointer, length = struct.unpack("=QI", read(call.tid, args[1] + 64 * number, 12))
             if not pointer and not flags & _FASTOPEN:
+                named.append(None)
                 continue
             address = read_address(call.tid, pointer, length) if pointer else None
+            named.append(address)
+            if one is not None:
+                if address not in seen and not self._is_name_server(address):
+                    self._emit(call, proc, "sendto", name, address, nowhere=True)
+                seen.add(address)
+                continue
             if self._broker is not None and (flags & _FASTOPEN or address is None or address.family != "netlink"):
                 raise Refusal(errno.EACCES, "sandbox", address.host if address is not None else None)
             if address not in seen:
                 seen.add(address)
                 self._emit(call, proc, "sendto", name, address, fastopen=bool(flags & _FASTOPEN))
+        if self._broker is not None and one is not None and any(named):
+            return self._broker.datagrams.sendmsg(call, one, proc, named, many=name == "sendmmsg")
+        return None
+
+
+def _name_servers() -> frozenset[str]:
+    """Those of the machine (resolv.conf(5); without one, the loopback)."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        rows = []
+    return frozenset(row[1].partition("%")[0] for row in rows if len(row) > 1 and row[0] == "nameserver") or frozenset(
+        {"127.0.0.1"}
+    )

@@ -8,9 +8,9 @@ import os
 import struct
 from typing import NamedTuple
 
-__all__ = ["Call", "answer", "go_on", "install", "receive", "returns", "wake_in_place"]
+__all__ = ["Call", "answer", "go_on", "install", "receive", "returns", "waits", "wake_in_place"]
 
-_RECV, _SEND, _ADDFD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40182103, 0x40082104
+_RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
 _ADDFD_SETFD = 1
 _SYNC_WAKE_UP = 1
 _CONTINUE = 1
@@ -77,6 +77,15 @@ def returns(listener: int, ident: int, value: int) -> bool:
         if error.errno == errno.ENOENT:
             return False
         raise
+    return True
+
+
+def waits(listener: int, ident: int) -> bool:
+    """Whether the call still waits for its answer. Where it does, what was opened of its caller before is its own."""
+    try:
+        _ioctl(listener, _ID_VALID, struct.pack("=Q", ident))
+    except OSError:
+        return False
     return True
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proctor.sensors import notify
 
-__all__ = ["Act", "Reply", "refusing"]
+__all__ = ["Act", "Reply", "refusing", "returning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +55,8 @@ def refusing(number: int) -> Act:
         raise OSError(number, os.strerror(number))
 
     return act
+
+
+def returning(value: int) -> Act:
+    """The act of a call that is done already."""
+    return lambda: Reply(value=value)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,11 +20,14 @@ from proctor.policy.records import Policy
 from proctor.sandbox import interpreter
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import HOME, plan
-from proctor.session.spec import EpisodeSpec, cache_folder, folders, new_id, output_folder, state_folder
+from proctor.sandbox.terminal import Terminal
+from proctor.session.spec import EpisodeSpec, cache_folder, folders, keys_folder, new_id, output_folder
 
-__all__ = ["Client", "Launcher", "environment", "prepare"]
+__all__ = ["Client", "Launcher", "environment", "of_terminal", "prepare"]
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+"""Names of terminals that terminfo(5) looks up, and that are no path."""
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
 
 
@@ -49,6 +54,15 @@ def environment(
     return values | policy.env.set
 
 
+def of_terminal(env: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, str]:
+    """The agent's environment where it has a terminal: also which kind its caller's is, unless the policy says one."""
+    kind = caller.get("TERM", "")
+    known = {"TERM": kind if _KIND.fullmatch(kind) else "dumb"}
+    if "COLORTERM" in caller:
+        known["COLORTERM"] = caller["COLORTERM"]
+    return known | dict(env)
+
+
 def _secrets(policy: Policy, caller: Mapping[str, str]) -> tuple[str, ...]:
     """Values that the policy hands to the agent under a name that says secret: never stored."""
     given = {name: caller[name] for name in policy.env.pass_ if name in caller} | policy.env.set
@@ -64,8 +78,12 @@ def prepare(
     caller: Mapping[str, str],
     tier: Literal["A", "B", "C"] | None = None,
     all_opens: bool = False,
+    streamed: bool = False,
 ) -> EpisodeSpec:
     """Everything a supervisor needs, checked before anything runs.
+
+    Args:
+        streamed: a collector gets the journal: where no key can be kept, the episode has one of its own.
 
     Raises:
         UsageError: the policy or the output folder cannot be used.
@@ -73,6 +91,8 @@ def prepare(
     episode = policy.episode.id or new_id()
     folder = output_folder(out, episode, policy)
     readable = tuple(dict.fromkeys(path for command in commands for path in command.readable))
+    if (runtime := interpreter.runtime_folder()) is not None:
+        readable += (runtime,)  # `proctor mark` runs on its interpreter
     previous = os.umask(0o022)
     os.umask(previous)
     return EpisodeSpec(
@@ -82,7 +102,7 @@ def prepare(
         policy_digest=digest(policy),
         layout=plan(policy, readable),
         rules=tuple(rules),
-        keys=str(state_folder() / "keys"),
+        keys=keys_folder(streamed=streamed),
         cache=str(cache_folder()),
         secrets=_secrets(policy, caller),
         umask=previous,
@@ -92,17 +112,28 @@ def prepare(
 
 
 class Client:
-    """One episode's channel to its supervisor. ``on_news`` is called with every message as it comes."""
+    """One episode's channel to its supervisor. ``on_news`` is called with every message as it comes.
+
+    Attributes:
+        before: called before each wait for a message; returns once there is one.
+        terminal: the master of the command's terminal once it has one, else -1; the caller's to close.
+    """
 
     def __init__(self, channel: socket.socket, on_news: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         self.channel = channel
         self._on_news = on_news
         self._commands = 0
+        self.before: Callable[[], None] = lambda: None
+        self.terminal = -1
 
-    def open(self, spec: EpisodeSpec) -> None:
-        """Tell the supervisor what it is to supervise."""
+    def open(self, spec: EpisodeSpec, stream: int | None = None) -> None:
+        """Tell the supervisor what to supervise. ``stream`` leads to the collector, and is the supervisor's then."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: the next message says so
-            send(self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)})
+            send(
+                self.channel, {"op": "episode", "spec": msgspec.to_builtins(spec)}, () if stream is None else (stream,)
+            )
+        if stream is not None:
+            os.close(stream)
 
     def next(self) -> dict[str, Any]:
         """The next message.
@@ -110,12 +141,15 @@ class Client:
         Raises:
             ProctorError: the supervisor failed, or ended without a word.
         """
-        message, _, _ = receive(self.channel)
+        self.before()
+        message, fds, _ = receive(self.channel)
         if message is None:
             raise ProctorError("the supervisor ended without a verdict; its record verifies up to the last checkpoint")
         if message["op"] == "failed":
             cls = {"usage": UsageError, "sandbox": SandboxError}.get(message["kind"], ProctorError)
             raise cls(message["error"])
+        if message["op"] == "terminal":
+            (self.terminal,) = fds
         self._on_news(message)
         return message
 
@@ -137,10 +171,16 @@ class Client:
         cwd: str,
         env: Mapping[str, str],
         step: str | None,
-        streams: tuple[int, int, int],
+        streams: tuple[int, ...],
+        terminal: Terminal | None = None,
     ) -> int:
-        """Ask for a command; its streams are given to the supervisor. Returns its number, which its news carries."""
+        """Ask for a command; its three streams are given to the supervisor. Returns its number, which its news carries.
+
+        ``terminal``: it gets one of its own, like this, in place of streams.
+        """
         message = {"op": "run", "path": command.path, "argv": list(argv), "cwd": cwd, "env": dict(env), "step": step}
+        if terminal is not None:
+            message["terminal"] = asdict(terminal)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is over: the next message says why
             send(self.channel, message, streams)
         self._commands += 1

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from proctor.detectors.engine import Engine
     from proctor.detectors.rules import RuleSet
     from proctor.journal.writer import Writer
+    from proctor.session.outgoing import Outgoing
     from proctor.session.recorder import Recorder
 
-__all__ = ["Finished", "close", "evidence", "write_whole"]
+__all__ = ["Finished", "close", "evidence", "write_reports", "write_whole"]
 
 
 class _Spec(Protocol):
@@ -44,6 +45,7 @@ class Finished(Protocol):
     engine: Engine
     rules: RuleSet
     degraded: dict[str, str]
+    outgoing: Outgoing | None
 
     @property
     def spec(self) -> _Spec:
@@ -88,6 +90,8 @@ def close(supervisor: Finished) -> None:
     status = supervisor.agent_status
     code = status if status is not None and status >= 0 else None
     signo = -status if status is not None and status < 0 else None
+    if supervisor.outgoing is not None:
+        supervisor.outgoing.last_lines()
     recorder.emit(
         kinds.Close,
         kinds.CloseData(
@@ -101,6 +105,11 @@ def close(supervisor: Finished) -> None:
         ),
     )
     recorder.checkpoint()
+    collected: dict[str, Any] = (
+        {}
+        if supervisor.outgoing is None
+        else supervisor.outgoing.finish(supervisor.spec.episode, supervisor.writer.head)
+    )
     verdict = Verdict(
         episode=supervisor.spec.episode,
         verdict=judged.verdict,
@@ -126,12 +135,21 @@ def close(supervisor: Finished) -> None:
     writer.close()
     out = Path(supervisor.spec.out)
     write_whole(out / "verdict.json", verdict_json(verdict) + b"\n")
+    write_reports(out, verdict)
+    supervisor.tell(op="verdict", **collected)
+
+
+def write_reports(out: Path, verdict: Verdict) -> None:
+    """Write a record's pages for people.
+
+    Raises:
+        RecordError: they could not be written.
+    """
     from proctor.reports.page import pages  # the agent has ended: nobody waits for its import
 
     told, shown = pages(verdict, read_entries(out))
     write_whole(out / "report.md", told.encode("utf-8", "replace"))
     write_whole(out / "report.html", shown.encode("utf-8", "replace"))
-    supervisor.tell(op="verdict")
 
 
 def write_whole(path: Path, content: bytes) -> None:

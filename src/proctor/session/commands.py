@@ -18,6 +18,7 @@ from proctor.sandbox import child, stdio
 from proctor.sandbox.cgroups import Cgroup
 from proctor.sandbox.channel import pair, receive, send
 from proctor.sandbox.layout import HOME, RUN, Layout
+from proctor.sandbox.terminal import Terminal
 from proctor.sensors import notify
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
@@ -41,7 +42,7 @@ class Command:
     argv: tuple[str, ...]
     step: str | None
     sync: socket.socket
-    relay: stdio.Relay
+    relay: stdio.Relay | None
     inside: int | None = None
     status: int | None = None
     ended: bool = False
@@ -128,7 +129,7 @@ class Commands:
     # --- starting -----------------------------------------------------------------------------------------------------
 
     def run(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Start what the client asked for; its descriptors are the streams."""
+        """Start what the client asked for; its descriptors are the streams, unless it asks for a terminal."""
         step, argv = message.get("step"), tuple(message["argv"])
         if step is not None:
             self._steps.begin(step)
@@ -136,28 +137,32 @@ class Commands:
         if not self._all:
             self._limits.start()
         ours, theirs = pair()
-        pipes = stdio.Pipes()
+        wanted = message.get("terminal")
+        terminal = None if wanted is None else Terminal.from_plain(wanted)
+        pipes = None if terminal is not None else stdio.Pipes()
+        streams = pipes.command if pipes is not None else ()
         env = _environment(message["env"], self._layout)
         limits = self._limits.of_a_process()
         place = self._layout.moved
         there = tuple(map(place, argv))
-        spawn = child.Spawn(place(message["path"]), there, env, place(message["cwd"]), limits, self._umask)
+        spawn = child.Spawn(place(message["path"]), there, env, place(message["cwd"]), limits, self._umask, terminal)
         number = len(self._all) + 1
         group = self._cgroup(number, step)
         request = {"op": "spawn", "id": number, "spawn": asdict(spawn)}
         with contextlib.suppress(BrokenPipeError):  # the sandbox is dead; that it ended is heard of next
-            send(self._control, request, (*pipes.command, theirs.fileno(), *group))
-        for fd in (*pipes.command, *group):
+            send(self._control, request, (*streams, theirs.fileno(), *group))
+        for fd in (*streams, *group):
             os.close(fd)
         theirs.close()
         # While the command is being started on the other core.
-        relay = stdio.start(pipes, *fds[:3])
+        relay = stdio.start(pipes, *fds[:3]) if pipes is not None else None
         for fd in fds:
             os.close(fd)
-        command = Command(number, argv, step, ours, relay)
+        command = Command(number, argv, step, ours, relay, reported=relay is None)
         self._all[number] = command
         self._loop.register(ours.fileno(), lambda _: self._on_sync(command))
-        self._loop.register(relay.reports.fileno(), lambda _: self._on_report(command))
+        if relay is not None:
+            self._loop.register(relay.reports.fileno(), lambda _: self._on_report(command, relay))
 
     def _cgroup(self, number: int, step: str | None) -> tuple[int, ...]:
         """The open folder of the command's cgroup; empty where there are none."""
@@ -205,11 +210,15 @@ class Commands:
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def _on_control(self, _: int) -> None:
-        message, _fds, _pid = receive(self._control)
+        message, fds, _pid = receive(self._control)
         if message is None:
             self._loop.unregister(self._control.fileno())
         elif message["op"] == "started":
             self._all[message["id"]].inside = message["pid"]
+            if fds:  # its terminal's master: the client's alone
+                self._tell(fds=tuple(fds), op="terminal", id=message["id"])
+                for fd in fds:
+                    os.close(fd)
         elif message["op"] == "ended":
             pid = message["pid"]
             command = next(one for one in self._all.values() if one.inside == pid and not one.ended)
@@ -232,15 +241,15 @@ class Commands:
                 self.cut_short = True
                 self._ended(command, -signal.SIGKILL)
 
-    def _on_report(self, command: Command) -> None:
+    def _on_report(self, command: Command, relay: stdio.Relay) -> None:
         """The relay's digests and excerpts, once every writer to the streams is gone."""
         data = b""
-        while chunk := command.relay.reports.recv(1 << 16):
+        while chunk := relay.reports.recv(1 << 16):
             data += chunk
-        self._loop.unregister(command.relay.reports.fileno())
-        command.relay.reports.close()
+        self._loop.unregister(relay.reports.fileno())
+        relay.reports.close()
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(command.relay.pid, 0)
+            os.waitpid(relay.pid, 0)
         command.reported = True
         if not data:
             self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what="the standard streams' digests were lost"))
@@ -256,8 +265,10 @@ class Commands:
     def give_up_streams(self) -> None:
         """Nobody takes the output: leave it, and say so."""
         for command in self.unreported:
+            command.reported = True
+            if command.relay is None:
+                continue
             self._loop.unregister(command.relay.reports.fileno())
             kill_child(command.relay.pid)
-            command.reported = True
             what = "a standard stream's reader did not take its output in time; its digest is missing"
             self._recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))

@@ -85,9 +85,9 @@ class Gateway:
         self._loop.unregister(self._channel.fileno())
 
 
-def _inode(pid: int, port: int) -> str | None:
+def _inode(pid: int, port: int, tables: tuple[str, ...]) -> str | None:
     """The socket with a local port, in the network of process ``pid`` (/proc/PID/net/tcp, proc_pid_net(5))."""
-    for name in ("tcp", "tcp6"):
+    for name in tables:
         try:
             with open(f"/proc/{pid}/net/{name}", encoding="ascii") as file:
                 lines = [line.split() for line in file][1:]
@@ -99,10 +99,10 @@ def _inode(pid: int, port: int) -> str | None:
     return None
 
 
-def flow_owner(processes: Processes, port: int) -> Proc | None:
-    """Return the process that connected from ``port``; None where it ended meanwhile."""
+def flow_owner(processes: Processes, port: int, tables: tuple[str, ...] = ("tcp", "tcp6")) -> Proc | None:
+    """Return the process that connected from ``port``; None where it ended meanwhile. ``tables``: of /proc/PID/net."""
     known = processes.all()
-    inode = next((found for proc in known[:3] if (found := _inode(proc.pid, port)) is not None), None)
+    inode = next((found for proc in known[:3] if (found := _inode(proc.pid, port, tables)) is not None), None)
     if inode is None:
         return None
     wanted = f"socket:[{inode}]"

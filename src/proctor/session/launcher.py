@@ -141,7 +141,7 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
                 return 0
             client = socket.socket(fileno=fds[0])
             channel.close()
-        message, _, _ = receive(client)
+        message, streams, _ = receive(client)
         if message is None:
             return 0  # the caller found something wrong, and has said so
         import msgspec
@@ -150,7 +150,7 @@ def _supervise(channel: socket.socket, *, cold: bool) -> int:
 
         spec = msgspec.convert(message["spec"], EpisodeSpec)
         sandbox = _settled(sandbox, spec.tier)
-        _episode(spec, client, sandbox)
+        _episode(spec, client, sandbox, streams[0] if streams else None)
     except BaseException as error:  # noqa: BLE001 - told to the client, which is loud about it
         kind = (
             "usage" if isinstance(error, UsageError) else "sandbox" if isinstance(error, SandboxError) else "internal"
@@ -204,13 +204,14 @@ def _all_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None:
+def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, stream: int | None) -> None:
     from contextlib import ExitStack
     from pathlib import Path
 
     from proctor.clock import SystemClock
     from proctor.gateway.addresses import inside_addresses
-    from proctor.journal.keys import load_or_make
+    from proctor.journal.keys import SigningKey, load_or_make
+    from proctor.journal.stream import Stream
     from proctor.sandbox import domain, linux
     from proctor.sandbox.copy import WorkspaceCopy
     from proctor.session.closing import close
@@ -220,8 +221,8 @@ def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None
     copies: WorkspaceCopy | None = None
     with ExitStack() as left:
         if not sandbox.namespaces:
-            base = left.enter_context(domain.folders(spec.layout.write_roots))
-            copies = WorkspaceCopy(base, spec.layout, f"{spec.out}/kept")
+            base = left.enter_context(domain.folders(spec.layout.write_roots, sandbox.name))
+            copies = WorkspaceCopy(base, spec.layout, spec.out)
             left.callback(copies.sync)  # whatever comes: what the agent did is brought back
             spec = spec.in_copies(base, copies.roots)
         sandbox.build(spec.layout, ports if sandbox.namespaces else [], all_opens=spec.all_opens)
@@ -229,8 +230,9 @@ def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox) -> None
         # Its records hold no cycles; a collector that looks for some only delays the calls that wait.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        key = load_or_make(Path(spec.keys))
-        supervisor = Supervisor(spec, client, sandbox, ports, rules, key, SystemClock())
+        key = load_or_make(Path(spec.keys)) if spec.keys else SigningKey.new()
+        line = Stream(stream) if stream is not None else None
+        supervisor = Supervisor(spec, client, sandbox, ports, rules, key, SystemClock(), stream=line)
         left.callback(supervisor.abandon)
         linux.set_dumpable(on=False)
         supervisor.run()

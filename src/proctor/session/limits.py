@@ -86,6 +86,14 @@ class Limits:
             self._timers.after("limits", _CHECK_SECONDS, self._check)
         self._timers.after("usage", _FIRST_USAGE_SECONDS, self._usage)
 
+    def pause(self) -> None:
+        """The caller has the agent stopped: until it goes on its wall time does not pass."""
+        self._timers.pause("wall")
+
+    def resume(self) -> None:
+        """It goes on: what was left of its wall time is left."""
+        self._timers.resume("wall")
+
     def _check(self) -> None:
         wanted = self._wanted
         sample = self._sensor.sample()

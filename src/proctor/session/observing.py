@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from proctor.findings import Finding
     from proctor.policy.records import Policy
     from proctor.sensors.paths import Role
+    from proctor.session.outgoing import Outgoing
 
 __all__ = ["Observing", "WatchSpec"]
 
@@ -112,6 +113,7 @@ class Observing:
     tier: Tier = "watch"
     agent_status = None
     cut_short = False
+    outgoing: Outgoing | None = None
 
     def __init__(
         self, cgroup: str, policy: Policy, *, out: str | None, rules: Sequence[str], freeze: bool,

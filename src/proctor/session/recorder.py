@@ -10,6 +10,7 @@ from proctor.detectors.engine import Engine
 from proctor.events import VERSION, Attribution, Event, Sensor, Truth, kinds
 from proctor.findings import Finding
 from proctor.journal.redaction import Redactor
+from proctor.journal.stream import Stream
 from proctor.journal.writer import Writer
 from proctor.sensors.kernel import Decision
 from proctor.sensors.processes import Proc
@@ -24,6 +25,7 @@ _SENSOR: dict[type[Event], Sensor] = {
     kinds.Read: "watch",
     kinds.Usage: "resources",
     kinds.Flow: "gateway",
+    kinds.Lookup: "gateway",
     kinds.Mark: "transcript",
 }  # fmt: skip
 
@@ -33,6 +35,10 @@ class Recorder:
 
     Args:
         respond: called with every finding that is new or has grown stronger, after its event is in the journal.
+
+    Attributes:
+        stream: what the writer sends its lines over, while it is whole.
+        on_stream_lost: called once with why it is not.
     """
 
     decision: Decision = "go_on"
@@ -54,6 +60,8 @@ class Recorder:
         self.leftover: tuple[kinds.LeftoverProcess, ...] = ()
         self.seen: Callable[[Event], None] | None = None
         """Called with every event that is in the journal: tier A counts them."""
+        self.stream: Stream | None = None
+        self.on_stream_lost: Callable[[str], None] = lambda _: None
         self.after: Callable[[int, Event, list[Finding]], None] = lambda _seq, _event, _found: None
 
     def emit(
@@ -75,6 +83,8 @@ class Recorder:
         self._writer.append(event)
         if self.seen is not None:
             self.seen(event)
+        if self.stream is not None and self.stream.broken is not None:
+            self.stream_lost(self.stream.broken)
         if cls is kinds.Gap:
             self.gaps.append((event.seq, data))
         elif cls is kinds.Response:
@@ -87,6 +97,11 @@ class Recorder:
             for finding in found:
                 self._respond(finding, event.seq)
         return event.seq
+
+    def stream_lost(self, why: str) -> None:
+        """The collector takes nothing more: said once, before the call that waits for this event is answered."""
+        self.stream = None
+        self.on_stream_lost(why)
 
     def _envelope(self, cls: type[Event], data: Any, proc: Proc | None, tid: int | None, truth: Truth) -> Event:
         active = self._steps.active

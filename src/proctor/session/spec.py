@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,18 @@ from msgspec import structs
 
 from proctor.errors import UsageError
 from proctor.events.text import printable
+from proctor.journal.keys import usable
 from proctor.policy.records import Policy
 from proctor.sandbox.layout import Layout
 
-__all__ = ["EpisodeSpec", "cache_folder", "folders", "new_id", "output_folder", "state_folder"]
+__all__ = ["EpisodeSpec", "cache_folder", "folders", "is_id", "keys_folder", "new_id", "output_folder", "state_folder"]
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the commands. Paths are absolute. ``tier``: the one asked for; None takes the best there is.
 
-    ``all_opens``: opens for reading are recorded too.
+    ``all_opens``: opens for reading are recorded too. ``terminal``: the command has a terminal of its own.
+    ``keys``: the folder of the signing key; "" for a key that is made for this episode and stored nowhere.
     """
 
     episode: str
@@ -39,6 +42,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     umask: int = 0o022
     tier: Literal["A", "B", "C"] | None = None
     all_opens: bool = False
+    terminal: bool = False
 
     def in_copies(self, base: str, copies: Sequence[tuple[str, str]]) -> EpisodeSpec:
         """The episode in tier C: see :meth:`Layout.without_namespaces`."""
@@ -53,15 +57,58 @@ def _moved(policy: Policy, layout: Layout) -> Policy:
 
 
 def state_folder() -> Path:
-    """``$XDG_STATE_HOME/proctor``, by default ``~/.local/state/proctor`` (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(base).resolve() / "proctor"
+    """``$XDG_STATE_HOME/proctor``, by default ``~/.local/state/proctor`` (XDG Base Directory Specification).
+
+    Where the user has no home that can be written, as in a container, a folder of the user's own in the temporary one.
+
+    Raises:
+        UsageError: that one is somebody else's.
+    """
+    return _own_folder("XDG_STATE_HOME", ".local/state")
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/proctor``, by default ``~/.cache/proctor``."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    """``$XDG_CACHE_HOME/proctor``, by default ``~/.cache/proctor``; without a home as :func:`state_folder`."""
+    return _own_folder("XDG_CACHE_HOME", ".cache")
+
+
+def keys_folder(*, streamed: bool) -> str:
+    """The folder of the signing key; "" where none can be kept and a collector gets the journal.
+
+    In a container without a home that can be written a key would outlive nothing and be known to nobody. One that is
+    never stored cannot be taken from a file either.
+    """
+    folder = state_folder() / "keys"
+    kept = bool(os.environ.get("XDG_STATE_HOME")) or _home() is not None
+    return "" if streamed and not (kept and usable(folder)) else str(folder)
+
+
+def _own_folder(variable: str, below_home: str) -> Path:
+    base = os.environ.get(variable)
+    if not base:
+        base = f"{_home() or _in_temporary()}/{below_home}"
     return Path(base).resolve() / "proctor"
+
+
+def _home() -> str | None:
+    """The user's home, if there is one and it can be written. Without HOME and passwd(5) entry "~" stays as it is."""
+    home = os.path.expanduser("~")
+    return home if home.startswith("/") and os.access(home, os.W_OK | os.X_OK) else None
+
+
+def _in_temporary() -> str:
+    folder = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"proctor-{os.getuid()}")  # noqa: S108 - looked at below
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        status = os.lstat(folder)
+    except OSError as error:
+        raise UsageError(
+            f"no home that can be written, and {folder} cannot be made ({error.strerror}); set XDG_STATE_HOME and "
+            "XDG_CACHE_HOME"
+        ) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise UsageError(f"{folder}: not a folder that is this user's alone; set XDG_STATE_HOME and XDG_CACHE_HOME")
+    return folder
 
 
 def folders(given: Sequence[str]) -> tuple[str, ...]:
@@ -77,13 +124,18 @@ def new_id() -> str:
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def is_id(text: str) -> bool:
+    """Whether an episode may be called so: it is the name of a folder."""
+    return _ID.fullmatch(text) is not None
+
+
 def output_folder(out: str | None, episode: str, policy: Policy) -> Path:
     """Where the record goes.
 
     Raises:
         UsageError: the folder lies in a place that the agent can write to, or holds something already.
     """
-    if _ID.fullmatch(episode) is None:
+    if not is_id(episode):
         raise UsageError(f"episode id {episode!r}: letters, digits, '.', '_' and '-' are allowed, at most 100")
     try:
         folder = Path(out).resolve() if out is not None else state_folder() / "episodes" / episode

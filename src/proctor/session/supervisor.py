@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import select
@@ -18,13 +17,15 @@ from proctor.detectors.rules import RuleSet
 from proctor.errors import SandboxError, UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
+from proctor.gateway.addresses import inside_names
 from proctor.journal.keys import SigningKey
 from proctor.journal.redaction import Redactor
+from proctor.journal.stream import Stream
 from proctor.journal.writer import Writer
 from proctor.policy.load import to_dict
 from proctor.sandbox import cgroups, linux
-from proctor.sandbox.channel import receive, send
 from proctor.sandbox.child import Sandbox
+from proctor.sensors.contents import Contents
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
@@ -34,11 +35,14 @@ from proctor.sensors.steps import Steps
 from proctor.sensors.watch import Watch
 from proctor.session.commands import Commands
 from proctor.session.control import Control
+from proctor.session.conversation import Conversation
 from proctor.session.flows import Gateway
 from proctor.session.limits import Limits
+from proctor.session.lookups import Lookups
 from proctor.session.loop import Loop
 from proctor.session.markers import Markers
 from proctor.session.outcomes import Outcomes
+from proctor.session.outgoing import Outgoing
 from proctor.session.recorder import Recorder
 from proctor.session.spec import EpisodeSpec
 from proctor.session.tree import Tree
@@ -51,11 +55,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Supervisor"]
 
-_READY_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 5.0
 _OUTPUT_SECONDS = 60.0
 _MAX_LEFTOVERS = 1000
-_SCOPED = 6  # Landlock's version that keeps signals inside
 
 
 class Supervisor:
@@ -68,31 +70,33 @@ class Supervisor:
         ports: addresses that the sandbox listens on for the gateway.
         rules: compiled rules.
         key: signs the journal.
+        stream: takes the journal to a collector.
     """
 
     def __init__(
         self, spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, ports: list[tuple[str, int]], rules: RuleSet,
-        key: SigningKey, clock: Clock,
+        key: SigningKey, clock: Clock, *, stream: Stream | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self.tier: Literal["A", "B", "C"] = "C" if not sandbox.namespaces else "A" if spec.tier == "A" else "B"
-        self._client: socket.socket | None = client
         self._clock = clock
-        self._closing = False
         self._held: list[int] = []
+        self.outgoing: Outgoing | None = None
         self._loop = Loop(clock.monotonic_ns)
         self._steps = Steps()
         self._control = Control(spec.episode, self._controlled)
         try:
-            self._open(rules, key)
-            self._connect(sandbox, ports)
+            self._open(rules, key, stream)
+            self._client = Conversation(client, self._loop, self.recorder)
+            self.tell = self._client.tell
+            self._connect(sandbox, ports, stream)
         except BaseException:
             self._control.close()
             raise
 
     # --- setting up ---------------------------------------------------------------------------------------------------
 
-    def _open(self, rules: RuleSet, key: SigningKey) -> None:
+    def _open(self, rules: RuleSet, key: SigningKey, stream: Stream | None) -> None:
         """Make the record's folder and the journal in it."""
         out = Path(self.spec.out)
         try:
@@ -101,31 +105,36 @@ class Supervisor:
             raise UsageError(f"output folder {out}: cannot be made ({error.strerror})") from None
         self.rules = rules
         self.engine = Engine(rules, self.spec.policy)
-        self.writer = Writer(out, key)
+        self.writer = Writer(out, key, stream)
         redactor = Redactor(self.spec.secrets)
         self.recorder = Recorder(
             self.spec.episode, self.writer, self.engine, redactor, self._clock, self._steps, self._respond
         )
         self._cross_check = self._load_cross_check() if self.tier == "A" else None  # while the sandbox is being built
 
-    def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]]) -> None:
+    def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]], stream: Stream | None) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
         loop, recorder, spec, control = self._loop, self.recorder, self.spec, sandbox.control
-        message, fds, init = self._wait_ready(control)
+        message, fds, init = sandbox.ready()
         root, marker, *listeners = fds
         namespaces = sandbox.namespaces
         ends = init if namespaces else sandbox.outer
         self._tree = Tree(init, ends, sandbox.outer, sandbox.outer_pidfd, spec.policy, recorder, self.tell)
         self._tree.on_thaw = self._thawed
+        self._client.tree = self._tree
+        if stream is not None:
+            self.outgoing = Outgoing(stream, loop, recorder, self._collector_lost)
         self._group = self._make_group()
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
         self._outcomes = Outcomes(root)
         abi = int(message["landlock_abi"])
         domain = None if namespaces else self._domain(resolver, abi)
+        self._contents = Contents()
         self._sensor = KernelSensor(
-            recorder, resolver, self._processes, spec.policy.resources.processes, domain, all_opens=spec.all_opens
-        )
+            recorder, resolver, self._processes, spec.policy.resources.processes, domain, all_opens=spec.all_opens,
+            contents=self._contents,
+        )  # fmt: skip
         self._sensor.on_process = lambda proc: loop.register(proc.pidfd, lambda _: self._on_end(proc))
         self._sensor.before_call = self._outcome
         recorder.after = self._expect_outcome
@@ -139,16 +148,10 @@ class Supervisor:
         if watched.protect or watched.masks:
             watch = Watch(recorder, resolver, self._processes, self._sensor.settle)
             self._watching = Watching(watch, watched, loop, recorder)
-        self._gateway = None
-        if listeners:
-            inside = [(socket.socket(fileno=fd), port) for fd, port in zip(listeners, ports, strict=True)]
-            self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
+        self._serve_network(domain, listeners, ports)
         markers = Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
         if domain is not None:
             domain.network.markers = markers.take
-            if ports:
-                inside = [(domain.network.listen(port), port) for port in ports]
-                self._gateway = Gateway(inside, spec.policy.network.allow, loop, recorder, self._processes)
             linux.set_child_subreaper()  # should the guard be killed, what it guarded is found below
             linux.drop_capabilities()  # it acts for the agent, who has none
         self._commands = Commands(
@@ -167,14 +170,30 @@ class Supervisor:
         )
         loop.register(self._control.listener.fileno(), self._control.accept)
         loop.register(sandbox.outer_pidfd, self._on_outer)
-        if self._client is not None:
-            loop.register(self._client.fileno(), self._on_client)
+        self._client.listen(self._processes, self._limits, self._commands.run)
+        self._expect_sigterm()
+        loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
+        self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
+
+    def _expect_sigterm(self) -> None:
         wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGTERM, lambda *_: None)
-        loop.register(wake, self._on_terminate)
-        loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
-        self.tell(op="ready", episode=spec.episode, tier=self.tier, out=spec.out)
+        self._loop.register(wake, self._on_terminate)
+
+    def _serve_network(self, domain: Domain | None, fds: list[int], ports: list[tuple[str, int]]) -> None:
+        """The name server and the gateway, at sockets that the sandbox passed out, or in tier C at some made here."""
+        allow, loop = self.spec.policy.network.allow, self._loop
+        lookups = Lookups(self.recorder, self._processes, loop, inside_names(allow))
+        if domain is not None:
+            domain.network.datagrams.served(lookups.ask, lookups.stream, loop.register, loop.unregister)
+            inside = [domain.network.listen(port) for port in ports]
+        else:
+            servers = len(fds) - len(ports)
+            lookups.listen(*fds[:servers])
+            inside = [socket.socket(fileno=fd) for fd in fds[servers:]]
+        listeners = list(zip(inside, ports, strict=True))
+        self._gateway = Gateway(listeners, allow, loop, self.recorder, self._processes) if ports else None
 
     def _domain(self, resolver: Resolver, abi: int) -> Domain:
         from proctor.sensors.domain import Domain  # 9 ms that tier B does without
@@ -197,19 +216,6 @@ class Supervisor:
             self._cross_check.begin(group.folder if group is not None else None, self.recorder, self._loop)
         return group
 
-    @staticmethod
-    def _wait_ready(control: socket.socket) -> tuple[dict[str, Any], list[int], int]:
-        control.settimeout(_READY_SECONDS)
-        try:
-            message, fds, init = receive(control)
-        except TimeoutError:
-            raise SandboxError(f"the sandbox was not built within {_READY_SECONDS:.0f} s") from None
-        if message is None or message["op"] != "ready" or init is None:
-            why = (message or {}).get("error", "its first process ended")
-            raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
-        control.settimeout(None)
-        return message, fds, init
-
     def _record_start(self, landlock: int) -> None:
         spec = self.spec
         self.recorder.emit(
@@ -224,17 +230,16 @@ class Supervisor:
         if landlock < 1:
             self.degraded["landlock"] = "this kernel has none; the mounts alone decide"
         if self.tier == "C":
-            self.degraded["namespaces"] = (
-                "none: process numbers, /proc and the loopback are the machine's; who may be reached is decided by call"
-            )
-            if landlock < _SCOPED:
-                self.degraded["signals to others"] = (
-                    "decided by number: this kernel's Landlock does not keep them inside"
-                )
+            from proctor.sensors.domain import lacking  # late, as in _domain
+
+            self.degraded |= lacking(landlock)
+        if spec.terminal:
+            self.degraded["streams"] = "the agent has a terminal; what is typed and shown there is not recorded"
         features = {
             "namespaces": self.tier != "C",
             "tracepoints": self.tier == "A",
-            "all_opens": self.spec.all_opens,
+            "all_opens": spec.all_opens,
+            "terminal": spec.terminal,
             "cgroup": self._group is not None,
             "landlock": landlock > 0,
         }
@@ -247,7 +252,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the episode is over: every command ended, and the client closed it or something ended it."""
-        while not (self._tree.ended or (self._closing and self._commands.all_ended)):
+        while not (self._tree.ended or (self._client.closing and self._commands.all_ended)):
             self._loop.once()
 
     def _listen(self, listener: int) -> None:
@@ -290,7 +295,7 @@ class Supervisor:
     def _on_terminate(self, wake: int) -> None:
         """SIGTERM: end the episode in order; not in the signal's handler, which could interrupt an event."""
         os.read(wake, 64)
-        self._closing = True
+        self._client.closing = True
         self._tree.end("the supervisor was asked to end (SIGTERM)")
 
     def _checkpoint(self) -> None:
@@ -301,60 +306,9 @@ class Supervisor:
         self.recorder.checkpoint()
         self._loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
 
-    # --- the client ---------------------------------------------------------------------------------------------------
-
-    def tell(self, **message: Any) -> None:
-        """Send news to the client, if it is still there."""
-        if self._client is not None:
-            try:
-                send(self._client, message)
-            except OSError:
-                self._client_lost()
-
-    def _client_lost(self) -> None:
-        if self._client is None:
-            return
-        self._loop.unregister(self._client.fileno())
-        self._client.close()
-        self._client = None
-        if not self._closing:
-            what = "the program that ran the episode ended before it closed it"
-            self.recorder.emit(kinds.Gap, kinds.GapData(of="session", what=what))
-            self._tree.end(what)
-
-    def _on_client(self, _: int) -> None:
-        if self._client is None:
-            return
-        message, fds, _pid = receive(self._client)
-        op = message["op"] if message is not None else None
-        if message is None or op is None:
-            self._client_lost()
-        elif op == "run" and self.recorder.decision == "kill":
-            for fd in fds:  # it was ended before; the verdict, which is on its way, is the answer
-                os.close(fd)
-        elif op == "run":
-            self._commands.run(message, fds)
-        elif op == "close":
-            self._closing = True
-        elif op == "kill":
-            self._closing = True
-            self._tree.end(str(message.get("reason", "asked for by the caller")))
-        elif op == "signal":
-            self._signal(int(message["signo"]))
-
-    def _signal(self, signo: int) -> None:
-        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
-        reached = []
-        for proc in self._processes.all():
-            if proc.root:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(proc.pidfd, 0)  # it is there, so its number is nobody else's
-                    os.killpg(proc.pid, signo)
-                    reached.append(proc.pid)
-        reason = f"{signal.Signals(signo).name} was passed on to the agent, as the caller asked"
-        self.recorder.emit(
-            kinds.Response, kinds.ResponseData(action="log", reason=reason, processes=tuple(reached[:1000]))
-        )
+    def _collector_lost(self, why: str) -> None:
+        self._client.closing = True
+        self._tree.end(why)
 
     # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -382,7 +336,9 @@ class Supervisor:
             command = self._commands.first
             return {
                 "episode": self.spec.episode,
-                "state": {"hold": "frozen", "kill": "ending"}.get(decision, "running"),
+                "state": {"hold": "frozen", "kill": "ending"}.get(
+                    decision, "running" if self._tree.paused is None else "stopped"
+                ),
                 "processes": len(self._tree.members()),
                 "events": self.writer.count,
                 "findings": len(self.engine.findings()),
@@ -393,7 +349,7 @@ class Supervisor:
             self._tree.thaw()
             return {"ok": True}
         if op == "kill":
-            self._closing = True
+            self._client.closing = True
             self._tree.end("asked for with proctor kill")
             return {"ok": True}
         return {"ok": False, "error": "it is not frozen" if op == "thaw" else f"unknown request {op!r}"}
@@ -402,7 +358,7 @@ class Supervisor:
 
     def finish(self) -> None:
         """End what is left, wait for every stream and flow, and leave the record complete but for its close."""
-        self._closing = True
+        self._client.closing = True
         if not self._tree.ended:
             self._record_leftovers()
             self._tree.kill()
@@ -413,6 +369,8 @@ class Supervisor:
             self._on_end(proc)
         self._drain()
         self._commands.end_all()
+        for found in self._contents.compared(self.recorder.redactor.text):
+            self.recorder.emit(kinds.Change if isinstance(found, kinds.ChangeData) else kinds.Changes, found)
         if self._gateway is not None:
             self._gateway.close()
         if self._commands.signals_repeat:
@@ -420,6 +378,8 @@ class Supervisor:
         if self._cross_check is not None:
             self._cross_check.close()
         self._control.close()
+        if self.outgoing is not None:
+            self.outgoing.unwatch()
         if self._group is not None:
             self._group.remove()
 

@@ -14,6 +14,7 @@ class Timers:
         self._now = now
         self._due: dict[str, tuple[int, Callable[[], None]]] = {}
         self._next = 0
+        self._paused: dict[str, tuple[int, Callable[[], None]]] = {}
 
     def after(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         """Run ``action`` once in ``seconds``; an earlier timer of that name is replaced."""
@@ -24,6 +25,20 @@ class Timers:
         """Forget a timer."""
         self._due.pop(name, None)
         self._look()
+
+    def pause(self, name: str) -> None:
+        """Hold a timer's time; one that does not run, or is paused, is left as it is."""
+        if name in self._due:
+            due, action = self._due.pop(name)
+            self._paused[name] = (max(0, due - self._now()), action)
+            self._look()
+
+    def resume(self, name: str) -> None:
+        """Let a paused timer run for what was left of it."""
+        if name in self._paused:
+            left, action = self._paused.pop(name)
+            self._due[name] = (self._now() + left, action)
+            self._look()
 
     def wait_seconds(self) -> float:
         """How long until the next one; -1 for ever (what epoll takes)."""

@@ -31,6 +31,7 @@ class Tree:
     Attributes:
         ended: the outer process has ended.
         empty: nothing is left inside.
+        paused: what is stopped because the caller is; None while the caller goes on.
         on_thaw: called after a thaw, before the held calls are answered.
     """
 
@@ -55,6 +56,7 @@ class Tree:
         self._answered: dict[str, tuple[Authorisation, Action | None]] = {}
         self.ended = False
         self.empty = False
+        self.paused: list[int] | None = None
         self.on_thaw: Callable[[], None] = lambda: None
 
     def respond(self, finding: Finding) -> None:
@@ -93,12 +95,43 @@ class Tree:
         self._tell(op="frozen", reason=reason)
 
     def thaw(self) -> None:
-        """Let every process continue."""
+        """Let every process continue; while the caller has the tree stopped, once it lets it go on."""
         self._recorder.decision = "go_on"
-        going = tree.thaw(self.init)
+        going = tree.members(self.init)
+        if self.paused is None:
+            tree.thaw(going)
+        else:
+            self.paused = going
         self._record("thaw", going, reason="asked for with proctor thaw")
         self.on_thaw()
         self._tell(op="thawed")
+
+    def pause(self) -> None:
+        """Stop every process, as the caller is about to stop: no answer to anything that the agent did."""
+        if self.paused is not None or self._recorder.decision == "kill":
+            return
+        before = tree.stopped(self.init)  # by the agent itself, or frozen: not to be continued
+        try:
+            stopped = [pid for pid in tree.freeze(self.init) if pid not in before]
+            how = "was stopped"
+        except TimeoutError as error:
+            stopped = [pid for pid in tree.stopped(self.init) if pid not in before]
+            how = f"was stopped in part ({error})"
+        self.paused = stopped
+        self._record("log", stopped, reason=f"the agent {how}, as the caller asked, who stops too (SIGTSTP)")
+
+    def resume(self) -> None:
+        """Let what :meth:`pause` stopped go on, unless it was frozen meanwhile."""
+        paused, self.paused = self.paused, None
+        if paused is None or self._recorder.decision == "kill":
+            return
+        if self._recorder.decision == "hold":
+            self._record("log", [], reason="the caller goes on (SIGCONT); the agent stays frozen")
+            return
+        alive = set(tree.members(self.init))
+        going = [pid for pid in paused if pid in alive]
+        tree.thaw(going)
+        self._record("log", going, reason="the agent was let go on, as the caller goes on (SIGCONT)")
 
     def end(self, reason: str, *, finding: str | None = None, limit: str | None = None) -> None:
         """Kill every process; recorded once nothing is left. Ending again does nothing."""

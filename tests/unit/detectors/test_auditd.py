@@ -156,7 +156,15 @@ def test_what_fires_in_part_says_so(tmp_path: Path) -> None:
 
 def test_the_calls_are_those_that_leave_a_record() -> None:
     lives = {"fork", "vfork", "exit", "exit_group"}  # processes come and go in events of their own
-    assert set(calls.NUMBERS) - lives == CALLS
+    looks = {
+        "recvfrom",
+        "recvmsg",
+        "recvmmsg",
+        "setsockopt",
+        "getsockname",
+        "getpeername",
+    }  # stop in tier C, unrecorded
+    assert set(calls.NUMBERS) - lives - looks == CALLS
 
 
 def test_every_record_has_a_type_and_a_text(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_events_of_two_steps_are_two_findings() -> None:
     assert [(one.id, one.step) for one in found] == [("grader.test_edit:1", "1"), ("grader.test_edit:2", "2")]
 
 
+def test_an_agent_that_names_steps_without_end_makes_so_many_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FINDINGS", 3)
+    found = judged([write("/w/tests/a", n, role="protected", step=f"s{n}") for n in range(1, 11)])
+    assert [(one.id, one.step, one.count) for one in found] == [
+        ("grader.test_edit:1", "s1", 1), ("grader.test_edit:2", "s2", 1), ("grader.test_edit:3", "s3", 1),
+        ("grader.test_edit:4", None, 7),
+    ]  # fmt: skip
+    assert found[-1].events == tuple(range(4, 11))
+
+
 def test_what_is_shown_is_bounded_and_what_is_counted_is_not() -> None:
     (one,) = judged([write(f"/w/tests/{n:04d}", n, role="protected") for n in range(1, 151)])
     assert one.events == tuple(range(1, limits.MAX_EVENTS + 1))

@@ -9,7 +9,10 @@ from msgspec import Struct
 
 from proctor.events import KINDS, AnyEvent, Sensor
 
-_SESSION = ("open", "capabilities", "step", "output", "heartbeat", "gap", "response", "leftover", "close", "checkpoint")
+_SESSION = (
+    "open", "capabilities", "step", "output", "heartbeat", "gap", "response", "leftover", "change", "changes", "close",
+    "checkpoint",
+)  # fmt: skip
 
 
 def sample(kind: str, text: str, *, seq: int = 1, outcome: str | None = None) -> AnyEvent:

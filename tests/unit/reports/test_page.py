@@ -11,8 +11,18 @@ from html.parser import HTMLParser
 import msgspec
 from hypothesis import given, settings
 
-from proctor.events import AnyEvent, Exec, ExecResult, Exit, File, Process, Step
-from proctor.events.kinds import ExecData, ExecResultData, ExitData, FileData, ProcessData, StepData
+from proctor.events import AnyEvent, Change, Changes, Exec, ExecResult, Exit, File, Process, Step
+from proctor.events.kinds import (
+    ChangeData,
+    ChangesData,
+    ContentData,
+    ExecData,
+    ExecResultData,
+    ExitData,
+    FileData,
+    ProcessData,
+    StepData,
+)
 from proctor.findings import Finding
 from proctor.journal.lines import Entry
 from proctor.reports import markdown
@@ -127,12 +137,31 @@ def test_changes_are_counted_as_asked_for() -> None:
         changed(5, 5, "open_write", "/w/a"), changed(6, 5, "unlink", "/w/tests/t", "blocked"),
         changed(7, 5, "create", "/wother/x"), changed(8, 5, "memfd", "/w/m"),
     ]  # fmt: skip
-    told = sections(html(quiet(), entries(events)))["Changes asked for in the workspace"]
+    told = sections(html(quiet(), entries(events)))["Calls that would change the workspace"]
     assert "Asked to: create 1, open for writing 2, remove 1; on 2 paths; 1 of the calls refused." in told
     assert "acreate, open for writing 2 times" in told
     assert "tests/tremove1" in told
     assert "Outside the workspace: 1 more calls." in told
-    assert "what the files held before and after is not recorded" in told
+
+
+def test_what_files_held_is_shown_with_its_lines() -> None:
+    def held(seq: int, change: str, text: str | None, *, cut: bool = False) -> AnyEvent:
+        data = ChangeData(path=f"/w/{change}", change=change, after=ContentData(bytes=5, sha256="ab" * 32), text=text, cut=cut)  # type: ignore[arg-type]  # fmt: skip
+        return Change(v=1, episode="e", seq=seq, t_mono_ns=1, t_wall_ns=1, sensor="session", data=data)
+
+    totals = ChangesData(made=1, modified=1, unchanged=2)
+    events = [
+        opened("/w"), held(2, "made", None), held(3, "modified", "@@ -1 +1 @@\n-<b>\n+\u202eb", cut=True),
+        Changes(v=1, episode="e", seq=4, t_mono_ns=1, t_wall_ns=1, sensor="session", data=totals),
+    ]  # fmt: skip
+    told = sections(html(quiet(), entries(events)))["Changes in the workspace"]
+    assert "1 made, 1 modified, 2 opened or replaced, and the same at the end." in told
+    assert "mademade5abababababababab" in told
+    assert "@@ -1 +1 @@\n-<b>\n+" in told
+    assert "\u202e" not in told
+    assert "… more in the journal" in told
+    none = sections(html(quiet(), entries([opened("/w")])))["Changes in the workspace"]
+    assert "Not known: files are compared at the end" in none
 
 
 def test_the_tree_follows_parents_and_execs() -> None:
@@ -171,8 +200,8 @@ def test_a_page_is_bounded_and_says_what_it_leaves_out() -> None:
     assert "40 of 9999 processes are drawn" in told["Timeline"]
     assert "marks are drawn" in told["Timeline"]
     assert "9799 more processes are not shown." in told["Processes"]
-    assert "on at least 5000 paths" in told["Changes asked for in the workspace"]
-    assert "And at least 4900 more paths." in told["Changes asked for in the workspace"]
+    assert "on at least 5000 paths" in told["Calls that would change the workspace"]
+    assert "And at least 4900 more paths." in told["Calls that would change the workspace"]
     assert "And 300 more, in verdict.json." in told["Findings"]
 
 

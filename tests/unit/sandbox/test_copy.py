@@ -31,7 +31,7 @@ def made(folder: Path) -> tuple[Path, WorkspaceCopy]:
         Mask(f"{root}/sealed", "hidden", folder=True, names=("x/y",)),
     )
     layout = Layout(str(root), HOME, (), (f"{root}/tests",), (), masks, (str(root),))
-    return root, WorkspaceCopy(str(folder / "base"), layout, str(folder / "kept"))
+    return root, WorkspaceCopy(str(folder / "base"), layout, str(folder))
 
 
 def do(copy: Path, op: str, name: str, other: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from proctor.sandbox import domain
 from proctor.sandbox.layout import HOME, Layout, Mask
 
@@ -46,8 +48,26 @@ def test_a_copied_root_is_where_the_agent_has_it() -> None:
 
 
 def test_the_folders_lie_outside_every_write_root_and_go(tmp_path: Path) -> None:
-    with domain.folders(["/tmp"]) as base:
+    with domain.folders(["/tmp"], "proctor-of-a-test") as base:
         assert not base.startswith("/tmp/")
         assert sorted(os.listdir(base)) == ["home", "run", "shm", "tmp"]
         assert os.stat(base).st_mode & 0o777 == 0o700
     assert not os.path.exists(base)
+
+
+def test_what_a_killed_supervisor_leaves_is_removed_but_for_work_in_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain, "places", lambda: (str(tmp_path),))
+    for name, copied in (("proctor-a", False), ("proctor-b", True)):
+        closed = tmp_path / name / "tmp" / "closed" / "inner"
+        closed.mkdir(parents=True)
+        closed.parent.chmod(0)
+        (tmp_path / name / "work" / "0").mkdir(parents=True)
+        (tmp_path / name / "work" / "0" / "made").write_text("made\n")
+        if copied:
+            (tmp_path / name / domain.COPIES).write_text("{}")
+        domain.abandon(name)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "proctor-b", "proctor-b/copies.json", "proctor-b/work", "proctor-b/work/0", "proctor-b/work/0/made",
+    ]  # fmt: skip

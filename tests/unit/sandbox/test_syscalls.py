@@ -70,6 +70,12 @@ def test_without_namespaces_there_are_no_datagrams(family: int, kind: int, actio
     assert decide(calls.SOCKETPAIR, family, kind, program=TIER_C) == action
 
 
+@pytest.mark.parametrize("request_", [0x8901, 0x8902])  # FIOSETOWN, SIOCSPGRP
+def test_without_namespaces_no_ioctl_names_an_owner(request_: int) -> None:
+    assert decide(calls.NUMBERS["ioctl"], 0, request_, program=TIER_C) == NOTIFY
+    assert decide(calls.NUMBERS["ioctl"], 0, request_) == ALLOW
+
+
 def test_numbers_are_distinct() -> None:
     assert len(set(calls.NUMBERS.values())) == len(calls.NUMBERS)
 

@@ -41,3 +41,23 @@ def test_an_action_may_set_its_own_timer_again_and_cancel_another() -> None:
     now[0] = 2_000_000_000
     timers.run()
     assert ran == [1_000_000_000, 2_000_000_000]
+
+
+def test_a_paused_timer_keeps_what_was_left_of_it() -> None:
+    now, ran = [0], list[str]()
+    timers = Timers(lambda: now[0])
+    timers.after("wall", 3.0, lambda: ran.append("wall"))
+    now[0] = 1_000_000_000
+    timers.pause("wall")
+    timers.pause("wall")
+    timers.pause("none")
+    assert timers.wait_seconds() == -1
+    now[0] = 100_000_000_000
+    timers.run()
+    timers.resume("none")
+    timers.resume("wall")
+    timers.resume("wall")
+    assert timers.wait_seconds() == 2.0
+    now[0] = 102_000_000_000
+    timers.run()
+    assert ran == ["wall"]
