@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -131,6 +132,27 @@ def test_what_its_processes_do_is_recorded_with_what_came_of_it(place: Place, gr
         assert place.proctor(command, str(run.out)).returncode == 0, command
     assert place.proctor("rejudge", str(run.out)).returncode == 0
     assert b"tier watch" in run.stderr and b"not contained" in (run.out / "report.html").read_bytes()
+
+
+@pytest.mark.root
+def test_a_container_is_told_in_its_own_paths_and_our_numbers(place: Place, group: Path) -> None:
+    """A mount and a PID namespace of its own, and a root of its own in a mount below: as container runtimes make them."""
+    inner = "echo $$ > /made; cd /sub; mv /made moved; exec /usr/bin/true"
+    script = (
+        "mkdir root; mount -t tmpfs none root; cd root; mkdir usr sub old; mount --bind /usr usr; "
+        "for link in bin lib lib64; do ln -s usr/$link $link; done; pivot_root . old; "
+        f"exec chroot . /usr/bin/sh -c '{inner}'"
+    )
+    run = watched(place, group, f"exec unshare --mount --pid --fork sh -ec {shlex.quote(script)}")
+    assert run.status == 0, run.stderr
+    (made,) = [e for e in run.of("file") if e["data"]["path"] == "/made" and e["data"]["op"] == "open_write"]
+    assert made["data"]["object"] == "/made"
+    (moved,) = run.of("file")[-1:]
+    assert (moved["data"]["op"], moved["data"]["target_object"]) == ("rename", "/sub/moved")
+    (last,) = [e["data"] for e in run.of("exec") if e["data"]["path"] == "/usr/bin/true"]
+    assert (last["image"], last["cwd"]) == ("/usr/bin/true", "/sub")
+    assert made["pid"] > 2, "inside it is process 1"
+    assert {"mount", "pivot_root", "chroot", "unshare"} <= {e["data"]["call"] for e in run.of("call")}
 
 
 @pytest.mark.root
