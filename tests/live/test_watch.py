@@ -30,6 +30,17 @@ detection:
   condition: selection and shell
 """
 
+CALL_RULE = """title: A process is traced
+id: 5f0f1c0a-52b4-4e2b-9a49-0a6c3d8f2b11
+status: test
+level: medium
+tags: [attack.credential-access]
+logsource: {product: proctor, category: call}
+detection:
+  s: {Call: ptrace, Outcome: succeeded}
+  condition: s
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -171,6 +182,18 @@ def test_a_rule_fires_on_what_it_executes_and_not_on_its_look_alike(place: Place
         *rules,
     )
     assert (look_alike.status, look_alike.verdict["findings"]) == (0, [])
+
+
+@pytest.mark.root
+def test_a_rule_can_be_about_calls_that_a_sandbox_refuses(place: Place, group: Path) -> None:
+    rules = place.folder / "rules"
+    (rules / "traced.yml").write_text(CALL_RULE)
+    trace = f"{PYTHON} -I -c 'import ctypes; print(ctypes.CDLL(None).ptrace(%d, 0, 0, 0))'; true"
+    run = watched(place, group, trace % 0, "--rules", str(rules))
+    (finding,) = run.verdict["findings"]
+    assert (run.status, finding["rule"], finding["outcome"]) == (11, "traced", "succeeded")
+    failed = watched(place, group, trace % 77, "--rules", str(rules))
+    assert (failed.status, failed.verdict["findings"]) == (0, [])
 
 
 @pytest.mark.root
