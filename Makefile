@@ -5,9 +5,10 @@
 #   make test     the tests; as root also once as an unprivileged user
 #   make test-kernels   live tests on Debian's kernel 6.1, emulated (over an hour); KERNEL=PACKAGE for another one
 #   make lint types layers format lock wheel
+#   make bpf      builds the BPF object anew (clang 14, llvm 14, libbpf-dev: Debian 12's); bpf-check compares
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-kernels lint types layers format lock wheel
+.PHONY: setup demo test test-kernels lint types layers format lock wheel bpf bpf-check
 
 # A .venv that is ready is kept, unless PYTHON names another version.
 ifeq ($(origin PYTHON),undefined)
@@ -82,3 +83,22 @@ lock:
 
 wheel: $(READY)
 	$(BIN)/hatchling build --target wheel
+
+# The object is committed, so that nobody who loads it needs a compiler. Its bytes depend on the compiler's version.
+BPF := src/proctor/sensors/bpf
+CLANG := clang-14
+STRIP := llvm-strip-14
+define build_bpf
+cd $(BPF) && $(CLANG) --target=bpf -mcpu=v3 -g -O2 -Wall -Werror -D__TARGET_ARCH_x86 -fdebug-compilation-dir=. \
+    -fno-addrsig -c sensor.bpf.c -o $(1)
+$(STRIP) --strip-debug --remove-section=.rel.BTF --remove-section=.rel.BTF.ext $(2)
+endef
+
+bpf:
+	$(call build_bpf,sensor.bpf.o,$(BPF)/sensor.bpf.o)
+	cd $(BPF) && sha256sum kernel.h sensor.bpf.c sensor.bpf.o > SHA256SUMS
+
+bpf-check:
+	@built=$$(mktemp -d) && trap 'rm -r "$$built"' EXIT && cp $(BPF)/*.[ch] "$$built" && \
+	    $(MAKE) --no-print-directory bpf BPF="$$built" && cmp "$$built/sensor.bpf.o" $(BPF)/sensor.bpf.o && \
+	    echo "the BPF object is what its source gives"

@@ -12,7 +12,8 @@ from proctor.verdicts import EXIT_STATUS
 
 PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
 COMMANDS = (
-    "run", "collect", "export-runtime", "verify", "replay", "report", "export", "lint", "findings", "rejudge", "rules", "ps", "thaw", "kill", "doctor",
+    "run", "collect", "export-runtime", "watch", "verify", "replay", "report", "export", "lint", "findings", "rejudge",
+    "rules", "ps", "thaw", "kill", "doctor",
     "mark",
 )  # fmt: skip
 

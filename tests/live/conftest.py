@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10020000) or libc.mount(b"none", b"/", None, ctypes.c_ulong(0x44000), None):
     sys.exit(os.strerror(ctypes.get_errno()))
 """
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What only root can do is tested as root, and left out (and counted as that) for everybody else."""
+    left_out = [item for item in items if item.get_closest_marker("root") and os.geteuid() != 0]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", autouse=True)

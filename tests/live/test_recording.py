@@ -321,3 +321,54 @@ def test_what_is_hidden_inside_what_is_protected(lab: Place, opened: str) -> Non
     seen = [(event.data.path, event.data.role, event.data.how) for event in ran.of(kinds.Read)]
     assert seen == ([(str(lab.workspace / opened), role, "lease")] if opened else [])
     assert ran.verdict.verdict == ("violation" if opened and role == "hidden" else "clean")
+
+
+def test_a_child_that_nobody_waits_for_is_recorded_once(lab: Place) -> None:
+    """It is found among its parent's children with every end and signal of a sibling."""
+    ran = lab.run(
+        """
+dead = child(lambda: signal.pause())
+os.kill(dead, 9)
+time.sleep(0.1)
+for _ in range(5):
+    other = child(lambda: 0)
+    os.kill(other, 0); os.waitid(os.P_PID, other, os.WEXITED)
+say(dead)
+"""
+    )
+    (dead,) = [event for event in ran.of(kinds.Process) if event.data.pid_inside == ran.said]
+    assert len(ran.of(kinds.Exit, pid=dead.pid)) == 1
+    assert len(ran.of(kinds.Process)) == len(ran.of(kinds.Exit)) == 7
+
+
+def test_an_exec_while_other_threads_call_is_not_called_failed(lab: Place) -> None:
+    program = lab.compiled(
+        "threads",
+        """
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <sys/wait.h>
+static void *busy(void *name) { for (;;) { int f = open(name, O_CREAT | O_WRONLY, 0600); if (f >= 0) close(f); } return 0; }
+static void *leave(void *unused) { execl("/bin/true", "true", (char *)0); return 0; }
+int main(void) {
+    for (int k = 0; k < 8; k++) {
+        if (!fork()) {
+            pthread_t t;
+            for (int i = 0; i < 3; i++) pthread_create(&t, 0, busy, i ? i > 1 ? "c" : "b" : "a");
+            usleep(3000 * k);
+            pthread_create(&t, 0, leave, 0);
+            for (;;) pause();
+        }
+        wait(0);
+    }
+    return 0;
+}
+""",
+        "-pthread",
+    )
+    ran = lab.run_each([[str(program)]])
+    execs = {event.seq for event in ran.of(kinds.Exec, path="/bin/true")}
+    outcomes = [event.data.outcome for event in ran.of(kinds.ExecResult) if event.data.ref in execs]
+    assert outcomes == ["succeeded"] * 8

@@ -19,8 +19,10 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(tmp_path: Pat
 
     packed = set(zipfile.ZipFile(wheel).namelist())
     source = CHECKOUT / "src"
-    kinds = {".py", ".yml", ".typed"}
+    kinds = {".py", ".yml", ".typed", ".c", ".h", ".o"}
     assert {name for name in packed if ".dist-info/" not in name} == {
-        str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in kinds or path.name == "py.typed"
+        str(path.relative_to(source))
+        for path in source.rglob("*")
+        if path.suffix in kinds or path.name in {"py.typed", "SHA256SUMS"}
     }
     assert any(name.endswith("/licenses/LICENSE") for name in packed)

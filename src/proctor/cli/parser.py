@@ -66,7 +66,7 @@ def _parser() -> _Parser:
 
 
 def _running(add: _Add) -> None:
-    """The command that makes a record."""
+    """The commands that make a record."""
     run = add("run", "run", "run a command in a sandbox, record what it does, and judge it")
     run.add_argument(
         "--policy",
@@ -92,7 +92,9 @@ def _running(add: _Add) -> None:
     )  # fmt: skip
     run.add_argument("--all-opens", action="store_true", help="record opens for reading too (each open costs more)")
     run.add_argument(
-        "--tier", choices=("B", "C"), help="the kind of sandbox (default: the best that this machine gives)"
+        "--tier",
+        choices=("A", "B", "C"),
+        help="the kind of sandbox (default: B, or C where there are no namespaces); A is B, cross-checked (root)",
     )
     run.add_argument(
         "--tty", action="store_true", help="give the agent a terminal of its own, shown on this one (needs one)"
@@ -116,6 +118,20 @@ def _running(add: _Add) -> None:
     runtime = add("export-runtime", "export_runtime", "write a folder that `proctor run` works from in any container")
     runtime.add_argument("--python", action="store_true", help="with an interpreter, for images that have none")
     runtime.add_argument("dir", metavar="DIR", help="the folder; new or empty")
+
+    watch = add("watch", "watch", "record and judge what the processes of a cgroup do, without containing them (root)")
+    watch.add_argument("--cgroup", metavar="PATH", required=True, help="the cgroup's folder (version 2)")
+    watch.add_argument("--policy", metavar="FILE", help="what is allowed there (TOML); by default nothing")
+    watch.add_argument("--out", metavar="DIR", help="where the record goes; by default as `proctor run`")
+    watch.add_argument(
+        "--for", metavar="SECONDS", dest="seconds", type=float, help="end after so long; by default when it empties"
+    )
+    watch.add_argument(
+        "--no-freeze", action="store_true", help="never stop the cgroup to read in time; what is lost is then a gap"
+    )
+    watch.add_argument("--json", action="store_true", help="print the verdict on stdout as one line")
+    watch.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    _rules(watch)
 
 
 def _records(add: _Add) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proctor.cli.terminal import UserTerminal
     from proctor.session.spec import EpisodeSpec
 
-__all__ = ["run"]
+__all__ = ["run", "tell_verdict"]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         attending.finish()
     with contextlib.suppress(ChildProcessError):  # where our parent ignores SIGCHLD the kernel has reaped it
         os.waitpid(arguments.supervisor_pid, 0)
-    status = _tell(arguments, spec)
+    status = tell_verdict(arguments, Path(spec.out))
     if address is None:
         return status
     if "lost" in news:
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _of_collector(news: dict[str, Any]) -> str:
     if "received" not in news:
         return "whole, over a pipe; whether a collector took it is not known here"
-    from proctor.journal.keys import fingerprint  # as in _tell
+    from proctor.journal.keys import fingerprint  # as in tell_verdict
 
     return f"whole; received by the collector with key {fingerprint(bytes.fromhex(news['received']))}"
 
@@ -148,8 +148,8 @@ def _narrator(arguments: argparse.Namespace, spec: EpisodeSpec) -> Callable[[dic
     return (lambda _: None) if arguments.quiet else say
 
 
-def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
-    """Print the verdict and choose the exit status."""
+def tell_verdict(arguments: argparse.Namespace, out: Path) -> int:
+    """Print the verdict of the record in ``out`` and choose the exit status."""
     import msgspec  # the agent has ended: nobody waits for these
 
     from proctor.events.text import inert_json
@@ -157,7 +157,7 @@ def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
     from proctor.session.closing import evidence
     from proctor.verdicts import Verdict, exit_status
 
-    raw = (Path(spec.out) / "verdict.json").read_bytes()
+    raw = (out / "verdict.json").read_bytes()
     verdict = msgspec.json.decode(raw, type=Verdict)
     if arguments.json:
         sys.stdout.write(inert_json(raw.decode().removesuffix("\n")) + "\n")
@@ -165,10 +165,8 @@ def _tell(arguments: argparse.Namespace, spec: EpisodeSpec) -> int:
     if not arguments.quiet:
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         width = os.get_terminal_size(2).columns if sys.stderr.isatty() else 100
-        sys.stderr.write(
-            fresh_line(2) + terminal(verdict, evidence(Path(spec.out), verdict), colour=colour, width=width)
-        )
-        sys.stderr.write(f"  report  {spec.out}/report.html, report.md\n  check   proctor verify {spec.out}\n")
+        sys.stderr.write(fresh_line(2) + terminal(verdict, evidence(out, verdict), colour=colour, width=width))
+        sys.stderr.write(f"  report  {out}/report.html, report.md\n  check   proctor verify {out}\n")
     if arguments.exit_status == "agent" and verdict.agent_exit is not None:
         return verdict.agent_exit
     if arguments.exit_status == "agent" and verdict.agent_signal is not None:

@@ -15,7 +15,7 @@ from proctor.detectors.narrowing import KEYS, Key, gate, narrow
 from proctor.detectors.rules import Match, Or, Rule, RuleSet
 from proctor.detectors.window import Span, window
 from proctor.detectors.words import OPERATIONS
-from proctor.events import KINDS, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
+from proctor.events import KINDS, Call, Event, Exec, ExecResult, File, Flow, Leftover, Mark, Net, Read, Refused, Result
 from proctor.events.text import printable
 from proctor.findings import Authority, Finding, Grade, Outcome
 from proctor.policy.authorisation import authority
@@ -382,6 +382,6 @@ def _outcome(event: Event) -> str:
         return "succeeded"
     if isinstance(event, Flow):
         return {"refused": "blocked", "open": "succeeded", "close": "succeeded"}.get(event.data.phase, "attempted")
-    if isinstance(event, File | Net):
+    if isinstance(event, File | Net | Call):
         return event.data.outcome
     return "attempted"

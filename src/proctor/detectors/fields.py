@@ -103,6 +103,8 @@ FIELDS: dict[str, dict[str, Extract]] = {
         "Reason": lambda e: e.data.reason,
         "TargetFilename": lambda e: e.data.path,
     },
+    "call": _PROCESS
+    | {"Call": lambda e: e.data.call, "Errno": lambda e: e.data.errno, "Outcome": lambda e: e.data.outcome},
     "signal": _PROCESS
     | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target, "Signal": lambda e: e.data.signo},
     "process_control": _PROCESS | {"Call": lambda e: e.data.call, "Target": lambda e: e.data.target},
@@ -162,6 +164,7 @@ LOGSOURCES: Mapping[str, Logsource] = {
     "proctor/file": Logsource("file"),
     "proctor/net": Logsource("net"),
     "proctor/refused": Logsource("refused"),
+    "proctor/call": Logsource("call"),
     "proctor/signal": Logsource("signal", "process_control"),
     "proctor/leftover": Logsource("leftover"),
 }

@@ -10,9 +10,10 @@ from msgspec import Struct
 from proctor.events.envelope import Event
 
 __all__ = [
-    "KINDS", "AnyEvent", "Capabilities", "Change", "Changes", "Checkpoint", "Clone", "Close", "Exec", "ExecResult",
-    "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output",
-    "Process", "ProcessControl", "Read", "Refused", "Response", "Result", "Signal", "Step", "Usage", "decode", "encode",
+    "KINDS", "AnyEvent", "Call", "Capabilities", "Change", "Changes", "Checkpoint", "Clone", "Close", "Exec",
+    "ExecResult", "Exit", "File", "Flow", "Gap", "Heartbeat", "Leftover", "Lookup", "Mark", "Net", "Open", "Output",
+    "Process", "ProcessControl", "Read", "Reconcile", "Refused", "Response", "Result", "Signal", "Step", "Usage",
+    "decode", "encode",
 ]  # fmt: skip
 
 PathRole = Literal["workspace", "protected", "hidden", "credential", "system", "scratch"]
@@ -46,11 +47,12 @@ class ProcessData(_Data, frozen=True, kw_only=True):
     """First sight of a process.
 
     ``pid_inside`` is its pid in the sandbox. ``how``: ``root`` a command that Proctor started, ``call`` seen at its
-    own first recorded call, ``child`` found among its parent's children when the parent ended or signalled.
+    own first recorded call, ``child`` found among its parent's children when the parent ended or signalled. In a watch
+    (``proctor watch``): ``forked`` seen at its beginning, ``found`` it was there already or came from elsewhere.
     """
 
     pid_inside: int | None = None
-    how: Literal["root", "call", "child"]
+    how: Literal["root", "call", "child", "forked", "found"]
     cmdline: tuple[str, ...] = ()
 
 
@@ -225,6 +227,25 @@ class Refused(Event, frozen=True, kw_only=True, tag="refused"):
     data: RefusedData
 
 
+class CallData(_Data, frozen=True, kw_only=True):
+    """A call that a sandbox refuses, or that changes who a process is. ``errno``: the kernel's answer where it failed.
+
+    ``blocked``: answered before it was made, by a seccomp filter of the cgroup's own.
+    """
+
+    call: str
+    nr: int
+    args: tuple[int, ...] = ()
+    errno: int | None = None
+    outcome: Outcome
+
+
+class Call(Event, frozen=True, kw_only=True, tag="call"):
+    """Recorded where nothing is refused (``proctor watch``), after the call."""
+
+    data: CallData
+
+
 # --- watch, resources, gateway, transcript ---------------------------------------------------------------------------
 
 
@@ -349,9 +370,12 @@ class Open(Event, frozen=True, kw_only=True, tag="open"):
 
 
 class CapabilitiesData(_Data, frozen=True, kw_only=True):
-    """What this kernel gave. ``degraded`` maps a limit or sensor to what is missing."""
+    """What this kernel gave. ``degraded`` maps a limit or sensor to what is missing.
 
-    tier: Literal["A", "B", "C", "D"]
+    Tier ``watch`` is no sandbox: others' processes, recorded and judged, not contained.
+    """
+
+    tier: Literal["A", "B", "C", "D", "watch"]
     landlock_abi: int = 0
     features: dict[str, bool] = {}
     degraded: dict[str, str] = {}
@@ -424,6 +448,37 @@ class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
     """The supervisor was alive."""
 
     data: HeartbeatData
+
+
+class ReconcileCount(_Data, frozen=True, kw_only=True):
+    """How many of one kind of act the record holds, and how many the tracepoints saw."""
+
+    kind: str
+    recorded: int
+    observed: int
+
+
+class ReconcileData(_Data, frozen=True, kw_only=True):
+    """Two sensors of one episode compared, process by process.
+
+    ``processes``: how many were compared. ``differences``: how many things were not the same, each a gap.
+    ``unresolved``: calls that a death cut off, which either sensor may have. ``seen``, ``dropped``: records of the
+    tracepoints, summed over all CPUs. ``freezes``: how often the tree was stopped so that none was dropped.
+    """
+
+    counts: tuple[ReconcileCount, ...]
+    processes: int
+    differences: int
+    unresolved: int
+    seen: int
+    dropped: int
+    freezes: int = 0
+
+
+class Reconcile(Event, frozen=True, kw_only=True, tag="reconcile"):
+    """Tier A: what the supervisor recorded beside what the kernel's tracepoints saw."""
+
+    data: ReconcileData
 
 
 class GapData(_Data, frozen=True, kw_only=True):
@@ -559,9 +614,9 @@ class Checkpoint(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
 
 AnyEvent = (
-    Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Read | Usage | Flow
-    | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Gap | Response | Leftover | Change
-    | Changes | Close | Checkpoint
+    Clone | Process | Exec | ExecResult | Exit | File | Net | Signal | ProcessControl | Refused | Call | Read | Usage
+    | Flow | Lookup | Mark | Open | Capabilities | Step | Output | Result | Heartbeat | Reconcile | Gap | Response
+    | Leftover | Change | Changes | Close | Checkpoint
 )  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {str(cls.__struct_config__.tag): cls for cls in AnyEvent.__args__}

@@ -96,5 +96,5 @@ def own_files(package: Path) -> Iterator[Source]:
         folders[:] = sorted(one for one in folders if one != "__pycache__")
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix in {".py", ".yml", ".typed"}:
+            if path.suffix in {".py", ".yml", ".typed", ".o"}:
                 yield Source(f"{package.name}/{path.relative_to(package)}", path)

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from proctor.errors import PolicyError
 from proctor.policy.records import Policy
 
-__all__ = ["HOME", "MARK_SOCKET", "PREFIX", "RUN", "SHM", "Layout", "Mask", "Mount", "inside", "plan"]
+__all__ = [
+    "CREDENTIALS", "HOME", "MARK_SOCKET", "PREFIX", "RUN", "SHM", "Layout", "Mask", "Mount", "inside", "plan",
+]  # fmt: skip
 
 HOME = "/home/agent"
 RUN = "/run/proctor"
@@ -23,7 +25,7 @@ MARK_SOCKET = RUN + "/mark.sock"
 SHM = "/dev/shm"  # noqa: S108 - the sandbox's own
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_CREDENTIALS = (
+CREDENTIALS = (
     "/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-", "/etc/sudoers", "/etc/krb5.keytab",
     "/etc/ssl/private", "/etc/ssh/ssh_host_rsa_key", "/etc/ssh/ssh_host_ecdsa_key", "/etc/ssh/ssh_host_ed25519_key",
 )  # fmt: skip
@@ -205,7 +207,7 @@ def plan(policy: Policy, readable: tuple[str, ...]) -> Layout:
             anchors.add(folder)
             folder = os.path.dirname(folder)
     masks = [_mask(path, "hidden") for path in policy.files.hide]
-    masks += [_mask(path, "credential") for path in _CREDENTIALS if os.access(path, os.R_OK)]
+    masks += [_mask(path, "credential") for path in CREDENTIALS if os.access(path, os.R_OK)]
     return Layout(
         workspace=policy.workspace,
         home=HOME if policy.files.home == "fresh" else policy.files.home,

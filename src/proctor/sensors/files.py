@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from proctor.events import kinds
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proctor.sensors.contents import Contents
     from proctor.sensors.kernel import Sink
 
-__all__ = ["FileCalls"]
+__all__ = ["FileCalls", "operation"]
 
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_REMOVEDIR, _AT_SYMLINK_FOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x200, 0x400, 0x1000
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
@@ -69,6 +69,21 @@ _SHAPES = {
 _ENTRIES = {"mkdir", "mknod", "rename", "unlink", "rmdir"}
 _METADATA = tuple(name for name in calls.CONFINED if "utime" in name or "xattr" in name)
 _BY_DESCRIPTOR = {"ftruncate": "truncate", "fchmod": "chmod", "fchown": "chown"}
+
+
+def operation(name: str, args: Sequence[int]) -> tuple[str, int | None, int | None]:
+    """(op of the ``file`` event, flags, mode) of a call by its name and registers, where it has them."""
+    if name in _BY_DESCRIPTOR:
+        return _BY_DESCRIPTOR[name], None, args[1] & 0o7777 if name == "fchmod" else None
+    shape = _SHAPES.get(name)
+    if shape is None:
+        return ("symlink" if name.startswith("symlink") else "memfd"), None, None
+    flags = args[shape.flags] & 0xFFFFFFFF if shape.flags >= 0 else None
+    if name == "openat2":  # the tracepoints put struct open_how's flags in the place of its address
+        flags = args[2] & 0xFFFFFFFF
+    elif name == "creat":
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+    return shape.op, flags, args[shape.mode] & 0xFFFF if shape.mode >= 0 else None
 
 
 def _signed(value: int) -> int:

@@ -160,8 +160,8 @@ class KernelSensor:
         try:
             if call.arch != calls.AUDIT_ARCH or call.nr & calls.X32_BIT:
                 raise Refusal(errno.ENOSYS, "foreign_arch")
-            if proc.pending is not None:
-                self.settle(proc)
+            if proc.pending is not None and call.tid in {proc.pending.tid, proc.pid}:
+                self.settle(proc, call.tid)
             self.before_call(call.tid, proc)
             known = self._handlers.get(call.nr)
             if known is not None:
@@ -323,18 +323,37 @@ class KernelSensor:
             truncated=argv.truncated, cwd=cwd, parent_argv=proc.argv[:16],
         )  # fmt: skip
         seq = self._sink.emit(kinds.Exec, data, proc=proc, tid=call.tid, truth="racy")
-        proc.pending = PendingExec(seq, image, argv.digest, proc.arg_start, argv.shown)
+        contested = proc.pending is not None  # by another thread of it, whose exec has not ended
+        self._unknown(proc)
+        proc.pending = PendingExec(seq, image, argv.digest, proc.arg_start, argv.shown, call.tid, contested)
 
-    def settle(self, proc: Proc) -> None:
-        """Say what became of a process's last exec: its argument area moved if, and only if, it succeeded."""
+    def _unknown(self, proc: Proc) -> None:
+        """What became of a process's last exec cannot be told any more."""
         pending, proc.pending = proc.pending, None
+        if pending is not None:
+            self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="unknown"), proc=proc)
+
+    def settle(self, proc: Proc, tid: int | None = None) -> None:
+        """Say what became of a process's last exec: its argument area moved if, and only if, it succeeded.
+
+        ``tid``: who makes a call now. Another thread than the one that asked may call while the exec goes on.
+        """
+        pending = proc.pending
         if pending is None:
             return
         try:
             start = arg_start(proc.pid)
         except Gone:
-            self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="unknown"), proc=proc)
+            self._unknown(proc)
             return
+        if start == pending.arg_start and tid != pending.tid:
+            return
+        if pending.contested and start != pending.arg_start:
+            self._unknown(proc)
+            proc.arg_start, proc.exe, proc.argv = start, executable(proc.pid), split_cmdline(cmdline(proc.pid))
+            self._processes.keep_only_leader(proc)
+            return
+        proc.pending = None
         if start == pending.arg_start:
             self._sink.emit(kinds.ExecResult, kinds.ExecResultData(ref=pending.seq, outcome="failed"), proc=proc)
             return
@@ -359,6 +378,7 @@ class KernelSensor:
             if call.tid != proc.pid:
                 self._processes.forget_thread(proc, call.tid)
             return
+        self._unknown(proc)  # another thread's, which this ends
         found = self._add_children(proc) if proc.forked else ()
         raw = split_cmdline(cmdline(proc.pid))
         used = cpu_ns(proc.pid)
@@ -378,10 +398,7 @@ class KernelSensor:
         if not proc.exited:
             code, signo = exit_status(proc.pidfd, proc.pid)
             by_call = code is not None or (signo is None and proc.thread_exits)
-            if proc.pending is not None:
-                data = kinds.ExecResultData(ref=proc.pending.seq, outcome="unknown")
-                proc.pending = None
-                self._sink.emit(kinds.ExecResult, data, proc=proc)
+            self._unknown(proc)
             exit_data = kinds.ExitData(how="call" if by_call else "signal", code=code, signal=signo)
             self._sink.emit(kinds.Exit, exit_data, proc=proc)
         self._living = max(0, self._living - 1)

@@ -24,6 +24,7 @@ __all__ = [
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 MAX_ARGS = 64
+_MAX_ENDED = 32_768
 _CPUCLOCK_SCHED = 2
 
 
@@ -129,13 +130,15 @@ def children(pid: int) -> list[int]:
 
 @dataclass(slots=True)
 class PendingExec:
-    """An exec whose result is not known yet."""
+    """An exec whose result is not known yet. ``tid``: the thread that asked. ``contested``: so did another, before."""
 
     seq: int
     image: str | None
     argv_digest: str
     arg_start: int
     argv: tuple[str, ...]
+    tid: int
+    contested: bool
 
 
 @dataclass(slots=True)
@@ -192,6 +195,9 @@ class Processes:
 
     def __init__(self, steps: Steps, init: int) -> None:
         self._by_tid: dict[int, Proc] = {}
+        self._ended: dict[
+            int, int
+        ] = {}  # pid to start, the last _MAX_ENDED: until its parent waits for it, it is found
         self._steps = steps
         self._init = init
 
@@ -241,6 +247,9 @@ class Processes:
         except Gone:
             os.close(pidfd)
             raise
+        if self._ended.get(pid) == stat.start_time:
+            os.close(pidfd)
+            raise Gone(str(pid))
         if parent is None and stat.ppid != self._init:
             parent = self._by_tid.get(stat.ppid)
         proc = Proc(
@@ -308,6 +317,9 @@ class Processes:
         """A process ended: drop its threads and close its pidfd."""
         for tid in proc.tids:
             self._by_tid.pop(tid, None)
+        self._ended[proc.pid] = proc.start_time
+        if len(self._ended) > _MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
         if proc.pidfd >= 0:
             os.close(proc.pidfd)
             proc.pidfd = -1

@@ -76,7 +76,7 @@ def prepare(
     out: str | None,
     rules: Sequence[str],
     caller: Mapping[str, str],
-    tier: Literal["B", "C"] | None = None,
+    tier: Literal["A", "B", "C"] | None = None,
     all_opens: bool = False,
     streamed: bool = False,
 ) -> EpisodeSpec:

@@ -4,23 +4,81 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proctor import __version__
 from proctor.errors import RecordError
 from proctor.events import AnyEvent, kinds
 from proctor.findings import digest
 from proctor.journal.reader import read, read_entries
-from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Verdict, judge, not_observed, verdict_json
+from proctor.verdicts import GapNote, JournalNote, Maker, ResponseNote, Tier, Verdict, judge, not_observed, verdict_json
 
 if TYPE_CHECKING:
-    from proctor.session.supervisor import Supervisor
+    from proctor.detectors.engine import Engine
+    from proctor.detectors.rules import RuleSet
+    from proctor.journal.writer import Writer
+    from proctor.session.outgoing import Outgoing
+    from proctor.session.recorder import Recorder
 
-__all__ = ["close", "evidence", "write_reports", "write_whole"]
+__all__ = ["Finished", "close", "evidence", "write_reports", "write_whole"]
 
 
-def close(supervisor: Supervisor) -> None:
-    """Judge the finished episode and write everything that is handed over; then tell the client.
+class _Spec(Protocol):
+    @property
+    def episode(self) -> str:
+        """The episode's id."""
+
+    @property
+    def out(self) -> str:
+        """The record's folder."""
+
+    @property
+    def policy_digest(self) -> str:
+        """SHA-256, hex."""
+
+
+class Finished(Protocol):
+    """What is judged: an episode that was supervised, or a watch."""
+
+    recorder: Recorder
+    writer: Writer
+    engine: Engine
+    rules: RuleSet
+    degraded: dict[str, str]
+    outgoing: Outgoing | None
+
+    @property
+    def spec(self) -> _Spec:
+        """Where it is recorded, and by which policy it is judged."""
+
+    @property
+    def tier(self) -> Tier:
+        """The kind of sandbox; ``watch`` where there is none."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether the process tree was seen empty."""
+
+    @property
+    def agent_status(self) -> int | None:
+        """Status of the last command as os.waitstatus_to_exitcode gives it."""
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a command was ended before it ended by itself."""
+
+    def tell(self, **message: Any) -> None:
+        """Say to whoever asked for it that there is a verdict."""
+
+
+_WATCHED = (
+    "Processes that Proctor did not start were observed through the kernel's tracepoints for a stretch of time: "
+    "recorded and judged, not contained."
+)
+
+
+def close(supervisor: Finished) -> None:
+    """Judge the finished episode (or watch) and write everything that is handed over; then tell the client.
 
     Raises:
         RecordError: the record, the verdict or the report could not be written.
@@ -56,7 +114,7 @@ def close(supervisor: Supervisor) -> None:
         episode=supervisor.spec.episode,
         verdict=judged.verdict,
         score_effect=judged.score_effect,
-        reasons=judged.reasons,
+        reasons=(*judged.reasons, _WATCHED) if supervisor.tier == "watch" else judged.reasons,
         tier=supervisor.tier,
         agent_exit=code,
         agent_signal=signo,
@@ -130,7 +188,7 @@ def evidence(directory: Path, verdict: Verdict) -> dict[int, AnyEvent]:
     return found
 
 
-def _ended(supervisor: Supervisor) -> str | None:
+def _ended(supervisor: Finished) -> str | None:
     """Why the agent was ended before it ended by itself."""
     if not supervisor.cut_short:
         return None

@@ -65,7 +65,7 @@ class Episode:
         rules: further folders of Sigma rules (``docs/rules.md``, *Outside rules*).
         launcher: a warm launcher; by default one is started, and ended with the episode.
         commands: programs outside the system's folders that later commands need (their prefixes become readable).
-        tier: the kind of sandbox; by default the best that this machine gives.
+        tier: the kind of sandbox; by default B, or C where there are no namespaces. A is B, cross-checked.
         all_opens: record opens for reading too.
 
     Raises:
@@ -82,7 +82,7 @@ class Episode:
         rules: Sequence[str | Path] = (),
         launcher: Launcher | None = None,
         commands: Sequence[str] = (),
-        tier: Literal["B", "C"] | None = None,
+        tier: Literal["A", "B", "C"] | None = None,
         all_opens: bool = False,
     ) -> None:
         self._workspace = str(Path(workspace if workspace is not None else Path.cwd()).resolve())

@@ -184,7 +184,7 @@ def _settled(sandbox: Sandbox, tier: str | None) -> Sandbox:
     if why is None:
         return sandbox
     sandbox.kill()
-    if tier == "B":
+    if tier in {"A", "B"}:
         raise SandboxError(f"the sandbox could not be built: {why} (`proctor doctor` says what this machine gives)")
     other = child.start(namespaces=False)
     if (why_not := other.entered()) is not None:

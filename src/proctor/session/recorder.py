@@ -21,7 +21,7 @@ __all__ = ["Recorder"]
 _SENSOR: dict[type[Event], Sensor] = {
     **dict.fromkeys(
         (kinds.Clone, kinds.Process, kinds.Exec, kinds.ExecResult, kinds.Exit, kinds.File, kinds.Net, kinds.Signal,
-         kinds.ProcessControl, kinds.Refused, kinds.Result), "kernel"),
+         kinds.ProcessControl, kinds.Refused, kinds.Call, kinds.Result), "kernel"),
     kinds.Read: "watch",
     kinds.Usage: "resources",
     kinds.Flow: "gateway",
@@ -58,6 +58,8 @@ class Recorder:
         self.gaps: list[tuple[int, kinds.GapData]] = []
         self.responses: list[tuple[int, kinds.ResponseData]] = []
         self.leftover: tuple[kinds.LeftoverProcess, ...] = ()
+        self.seen: Callable[[Event], None] | None = None
+        """Called with every event that is in the journal: tier A counts them."""
         self.stream: Stream | None = None
         self.on_stream_lost: Callable[[str], None] = lambda _: None
         self.after: Callable[[int, Event, list[Finding]], None] = lambda _seq, _event, _found: None
@@ -79,6 +81,8 @@ class Recorder:
         event = self._envelope(cls, data, proc, tid, truth)
         event = self._redact(event)
         self._writer.append(event)
+        if self.seen is not None:
+            self.seen(event)
         if cls is kinds.Gap:
             self.gaps.append((event.seq, data))
         elif cls is kinds.Response:

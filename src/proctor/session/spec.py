@@ -40,7 +40,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     cache: str
     secrets: tuple[str, ...] = ()
     umask: int = 0o022
-    tier: Literal["B", "C"] | None = None
+    tier: Literal["A", "B", "C"] | None = None
     all_opens: bool = False
     terminal: bool = False
 

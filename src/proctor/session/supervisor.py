@@ -14,7 +14,7 @@ from proctor import __version__
 from proctor.clock import Clock
 from proctor.detectors.engine import Engine
 from proctor.detectors.rules import RuleSet
-from proctor.errors import UsageError
+from proctor.errors import SandboxError, UsageError
 from proctor.events import Event, kinds
 from proctor.findings import Finding
 from proctor.gateway.addresses import inside_names
@@ -52,6 +52,7 @@ from proctor.session.watching import Watching
 if TYPE_CHECKING:
     from proctor.sandbox.copy import Synced
     from proctor.sensors.domain import Domain
+    from proctor.session.crosscheck import CrossCheck
 
 __all__ = ["Supervisor"]
 
@@ -78,7 +79,7 @@ class Supervisor:
         key: SigningKey, clock: Clock, *, stream: Stream | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
-        self.tier: Literal["B", "C"] = "B" if sandbox.namespaces else "C"
+        self.tier: Literal["A", "B", "C"] = "C" if not sandbox.namespaces else "A" if spec.tier == "A" else "B"
         self._clock = clock
         self._held: list[int] = []
         self.outgoing: Outgoing | None = None
@@ -110,6 +111,7 @@ class Supervisor:
         self.recorder = Recorder(
             self.spec.episode, self.writer, self.engine, redactor, self._clock, self._steps, self._respond
         )
+        self._cross_check = self._load_cross_check() if self.tier == "A" else None  # while the sandbox is being built
 
     def _connect(self, sandbox: Sandbox, ports: list[tuple[str, int]], stream: Stream | None) -> None:
         """Wait until the sandbox stands, and connect everything to everything: nothing has run yet."""
@@ -123,7 +125,7 @@ class Supervisor:
         self._client.tree = self._tree
         if stream is not None:
             self.outgoing = Outgoing(stream, loop, recorder, self._collector_lost)
-        self._group = cgroups.create(spec.episode)
+        self._group = self._make_group()
         self._processes = Processes(self._steps, init)
         resolver = Resolver(root, spec.layout)
         self._outcomes = Outcomes(root)
@@ -199,6 +201,22 @@ class Supervisor:
 
         return Domain(self.spec.layout, resolver, self._processes, abi)
 
+    @staticmethod
+    def _load_cross_check() -> CrossCheck:
+        from proctor.session.crosscheck import CrossCheck  # tier A alone needs it
+
+        try:
+            return CrossCheck()
+        except SandboxError as error:
+            raise SandboxError(f"tier A is not to be had: {error}") from None
+
+    def _make_group(self) -> cgroups.Cgroup | None:
+        """The episode's cgroup, where one may be made. Nothing has run in it when the cross-check begins to look."""
+        group = cgroups.create(self.spec.episode)
+        if self._cross_check is not None:
+            self._cross_check.begin(group.folder if group is not None else None, self.recorder, self._loop)
+        return group
+
     def _record_start(self, landlock: int, *, pidfds: bool) -> None:
         spec = self.spec
         self.recorder.emit(
@@ -223,7 +241,8 @@ class Supervisor:
         if spec.terminal:
             self.degraded["streams"] = "the agent has a terminal; what is typed and shown there is not recorded"
         features = {
-            "namespaces": self.tier == "B",
+            "namespaces": self.tier != "C",
+            "tracepoints": self.tier == "A",
             "all_opens": spec.all_opens,
             "terminal": spec.terminal,
             "cgroup": self._group is not None,
@@ -287,6 +306,8 @@ class Supervisor:
     def _checkpoint(self) -> None:
         data = kinds.HeartbeatData(received=self._sensor.received, recorded=self.writer.count)
         self.recorder.emit(kinds.Heartbeat, data)
+        if self._cross_check is not None:
+            self._cross_check.drain()
         self.recorder.checkpoint()
         self._loop.timers.after("checkpoint", _CHECKPOINT_SECONDS, self._checkpoint)
 
@@ -359,6 +380,8 @@ class Supervisor:
             self._gateway.close()
         if self._commands.signals_repeat:
             self.degraded["signals"] = "this kernel may repeat a call, and its event, that a signal interrupted"
+        if self._cross_check is not None:
+            self._cross_check.close()
         self._control.close()
         if self.outgoing is not None:
             self.outgoing.unwatch()

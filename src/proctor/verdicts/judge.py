@@ -66,7 +66,7 @@ def judge(
     states: dict[Condition, bool] = {
         "violation": bool(counted),
         "gap": gaps > 0,
-        "not_empty": not empty,
+        "not_empty": not empty and tier != "watch",  # which ends nothing: it records a stretch of time
         "loss": lost > 0,
         "tier_d": tier == "D",
         "suspect": "suspect" in weights,

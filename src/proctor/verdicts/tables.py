@@ -18,14 +18,14 @@ __all__ = [
 
 VerdictName = Literal["clean", "suspect", "violation", "incomplete"]
 ScoreEffect = Literal["keep", "zero", "void"]
-Tier = Literal["A", "B", "C", "D"]
+Tier = Literal["A", "B", "C", "D", "watch"]
 
 Weight = Literal["nothing", "suspect", "violation"]
 """What one finding counts as."""
 
 Condition = Literal["violation", "gap", "not_empty", "loss", "tier_d", "suspect", "nothing"]
 """What holds of an episode. ``violation`` and ``suspect``: a finding counts as that. ``gap``: telemetry is known to be
-missing. ``not_empty``: the process tree was not seen empty. ``loss``: a sensor received more than it recorded.
+missing. ``not_empty``: a sandbox's process tree was not seen empty. ``loss``: a sensor received more than it recorded.
 ``tier_d``: the sensor is unproven. ``nothing``: none of these."""
 
 
