@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proctor.events import Event, kinds
+from proctor.events import Event
+from proctor.events.data import Data
 from proctor.sandbox import calls
 from proctor.sensors.observed import Observed
 from proctor.sensors.tracerecords import (
@@ -148,4 +149,4 @@ def test_what_cannot_be_seen_is_a_gap_once() -> None:
 )
 def test_whatever_is_told_is_taken(nr: int, ret: int, flags: int, args: list[int], pieces: list[bytes]) -> None:
     sink = observed(Record(0, 7, 1, ret, tuple(args), WHO[0], WHO[0], 1, 0, nr, CALL, flags, tuple(pieces)))
-    assert all(isinstance(data, kinds._Data) for _, data, _ in sink.events)
+    assert all(isinstance(data, Data) for _, data, _ in sink.events)
