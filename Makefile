@@ -3,7 +3,7 @@
 #   make setup    .venv with the locked packages and `proctor`; PYTHON=python3.12 names another interpreter
 #   make demo     runs five short episodes and prints their verdicts
 #   make test     the tests; as root also once as an unprivileged user
-#   make test-kernels   live tests on Debian's kernel 6.1, emulated (about an hour); KERNEL=PACKAGE for another one
+#   make test-kernels   live tests on Debian's kernel 6.1, emulated (over an hour); KERNEL=PACKAGE for another one
 #   make lint types layers format lock wheel
 #   make bpf      builds the BPF object anew (clang 14, llvm 14, libbpf-dev: Debian 12's); bpf-check compares
 

@@ -19,9 +19,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree as ET
@@ -114,21 +116,18 @@ def mounts(result: Path, checkout: Path) -> list[initramfs.Mount]:
     ]
 
 
-def plan(
-    users: Sequence[str], selection: Sequence[str], sysctls: Sequence[str], result: Path, slower: int
-) -> None:  # fmt: skip
-    """Write what the guest shall set and run: for each user what `proctor doctor` says, and the tests."""
+def plan(user: str, selection: Sequence[str], sysctls: Sequence[str], result: Path, slower: int) -> None:
+    """Write what the guest shall set and run: what `proctor doctor` says, and the tests."""
     python = f"{CHECKOUT}/.venv/bin/python"
-    runs = {}
-    for user in users:
-        # The one folder of the result that this user may write.
-        (result / user).mkdir()
-        (result / user).chmod(0o777)
-        before = [python, "-m", "tests.live.unprivileged", "--"] if user != "root" else []
-        runs[f"{user}-doctor"] = [*before, python, "-m", "proctor", "doctor"]
-        options = ["-p", "no:cacheprovider", "-o", f"faulthandler_timeout={600 * slower}", "--color=no"]
-        options.append(f"--junitxml=/result/{user}/junit.xml")
-        runs[user] = [*before, python, "-m", "pytest", *options, *selection]
+    result.mkdir()
+    (result / "written").mkdir()  # the one folder of the result that every user may write
+    (result / "written").chmod(0o777)
+    before = [python, "-m", "tests.live.unprivileged", "--"] if user != "root" else []
+    options = ["-p", "no:cacheprovider", "-o", f"faulthandler_timeout={600 * slower}", "--color=no"]
+    runs = {
+        "doctor": [*before, python, "-m", "proctor", "doctor"],
+        "tests": [*before, python, "-m", "pytest", *options, "--junitxml=/result/written/junit.xml", *selection],
+    }
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb",
         "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/root/hypothesis",
@@ -139,7 +138,7 @@ def plan(
 
 
 def boot(chosen: initramfs.Kernel, result: Path, accelerator: str, memory: int, cpus: int, seconds: float) -> bool:
-    """Start the guest and wait for its end. False where it took too long or the machine could not start."""
+    """Start the guest and wait for its end. False where it took too long or did not end well."""
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         work = Path(name)
         shown = mounts(result, work / "checkout")
@@ -165,29 +164,44 @@ def boot(chosen: initramfs.Kernel, result: Path, accelerator: str, memory: int, 
                 "-virtfs",
                 f"local,path={mount.source},mount_tag={mount.tag},security_model=none,multidevs=remap{way}",
             ]
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:
-            try:
-                return machine.wait(seconds) == 0
-            except subprocess.TimeoutExpired:
-                print(f"test-kernels: not done after {seconds:.0f} s", file=sys.stderr)
-                return False
-            finally:
-                machine.kill()
+        return said(argv, result.name, seconds) and not (result / "error").exists()
 
 
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
+def said(argv: Sequence[str], name: str, seconds: float) -> bool:
+    """Run a guest; what it says is printed with its name in front."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as machine:
+        assert machine.stdout is not None
+        timer = threading.Timer(seconds, machine.kill)
+        timer.start()
+        try:
+            for line in machine.stdout:
+                print(f"{name}: {line.rstrip()}", flush=True)
+            return machine.wait() == 0
+        finally:
+            timer.cancel()
+            machine.kill()
 
 
-def told(user: str, result: Path) -> tuple[str, bool]:
+def _by_then(log: Path) -> str:
+    """What a run that did not come to an end had said of its tests."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    words = (
+        re.search(r" (PASSED|FAILED|ERROR|SKIPPED)\b", line) for line in lines if line.startswith(("tests/", "[gw"))
+    )
+    counts = Counter(word[1].lower() for word in words if word is not None)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "nothing"
+
+
+def told(result: Path) -> tuple[str, bool]:
     """One line about a user's run, and whether it went well."""
+    user = result.name
     try:
-        facts = json.loads((result / f"{user}.json").read_text())
-        cases = list(ET.parse(result / user / "junit.xml").iter("testcase"))
+        facts = json.loads((result / "tests.json").read_text())
+        cases = list(ET.parse(result / "written/junit.xml").iter("testcase"))
     except (OSError, ValueError, ET.ParseError):
-        by_then = Counter(re.findall(r" (PASSED|FAILED|ERROR|SKIPPED) tests/", _text(result / f"{user}.log")))
-        counts = ", ".join(f"{count} {outcome.lower()}" for outcome, count in sorted(by_then.items())) or "nothing"
-        return f"{user}: it did not come to an end; by then with -v and -n: {counts}", False
+        return f"{user}: it did not come to an end; by then, where -v is given: {_by_then(result / 'tests.log')}", False
     outcomes = Counter[str]()
     reasons = Counter[str]()
     for case in cases:
@@ -217,7 +231,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=3072, metavar="MIB")
     parser.add_argument("--cpus", type=int, default=1, help="emulated, one is twice as fast as two")
     parser.add_argument("--seconds", type=float, default=4 * 3600, help="after which the machine is ended")
-    parser.add_argument("selection", nargs="*", default=None, help="pytest's arguments; default: all live tests")
+    parser.add_argument("selection", nargs="*", help="pytest's arguments; default: what asks most of a kernel")
     options = parser.parse_args()
     users = options.users.split(",")
     if set(users) - {"root", "unprivileged"}:
@@ -226,21 +240,24 @@ def main() -> int:
     if missing:
         stop(f"missing packages; as root: apt-get install --no-install-recommends {' '.join(missing)}")
     BUILD.mkdir(parents=True, exist_ok=True)
-    accelerator = options.accel
     chosen = kernel(options.kernel)
     result = BUILD / "results" / f"{chosen.release}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     result.mkdir(parents=True)
     result.chmod(0o755)
-    plan(users, options.selection or DEFAULT, options.sysctl, result, 1 if accelerator == "kvm" else SLOWER)
-    print(f"test-kernels: Linux {chosen.release} ({accelerator}); results in {result}", flush=True)
-    ended = boot(chosen, result, accelerator, options.memory, options.cpus, options.seconds)
-    if (error := result / "error").exists():
-        print(f"test-kernels: the guest said {error.read_text()}", file=sys.stderr)
-        ended = False
-    outcomes = [told(user, result) for user in users]
+    package("busybox-static")  # before the guests, which would both fetch it
+    print(f"test-kernels: Linux {chosen.release} ({options.accel}); results in {result}", flush=True)
+
+    def one(user: str) -> bool:
+        slower = 1 if options.accel == "kvm" else SLOWER
+        plan(user, options.selection or DEFAULT, options.sysctl, result / user, slower)
+        return boot(chosen, result / user, options.accel, options.memory, options.cpus, options.seconds)
+
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(one, users))
+    outcomes = [told(result / user) for user in users]
     for line, _ in outcomes:
         print(line)
-    return 0 if ended and all(well for _, well in outcomes) else 1
+    return 0 if all(ended) and all(well for _, well in outcomes) else 1
 
 
 if __name__ == "__main__":

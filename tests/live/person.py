@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["Person", "sitting"]
 
-SECONDS = 60
+SECONDS = 180
 
 
 def _on(slave: int) -> None:

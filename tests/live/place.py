@@ -18,7 +18,7 @@ __all__ = ["PROCTOR", "SECONDS", "SLOWER", "Place", "Run", "alive", "events", "w
 PROCTOR = str(Path(sys.executable).parent / "proctor")
 SLOWER = float(os.environ.get("PROCTOR_TESTS_SLOWER", "1"))
 """How many times longer everything may take; an emulated machine (tests/kernels) says so."""
-SECONDS = 60 * SLOWER
+SECONDS = 180 * SLOWER
 """After this long something hangs; nothing here measures time."""
 
 

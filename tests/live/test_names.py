@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -107,6 +108,49 @@ for action in (unconnected, connected, gathered, streamed, nonsense): tried(acti
     }  # fmt: skip
     assert [data["transport"] for data in lookups if data["transport"] == "tcp"] == ["tcp"] * 2
     assert [data["bytes"] for data in lookups if data["answer"] == "malformed"] == [5, 0, 19]
+
+
+MANY = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+class IoVec(ctypes.Structure): _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+class Header(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_void_p), ("room", ctypes.c_uint), ("vector", ctypes.POINTER(IoVec)), ("count", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("controls", ctypes.c_size_t), ("flags", ctypes.c_int))
+class Message(ctypes.Structure): _fields_ = (("header", Header), ("size", ctypes.c_uint))
+def messages(buffers, names):
+    kept = [(ctypes.create_string_buffer(*buffer), ctypes.create_string_buffer(*name) if name else None) for buffer, name in zip(buffers, names)]
+    made = (Message * len(kept))()
+    for one, (buffer, name), (given, _) in zip(made, kept, zip(buffers, names)):
+        size = len(given) if isinstance(given, bytes) else len(buffer)
+        one.header.vector = ctypes.pointer(IoVec(ctypes.addressof(buffer), size)); one.header.count = 1
+        if name: one.header.name, one.header.room = ctypes.addressof(name), 16
+    return made, kept
+def many():
+    four = socket.inet_aton(server if ":" not in server else "127.0.0.1")
+    address = struct.pack("=H", 2) + struct.pack(">H", 53) + four + bytes(8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(2); asked = [query("service.example", ident=1), query("other.example", ident=2), query("service.example", 28, ident=3)]
+        out, _keep = messages([(one, len(one)) for one in asked], [(address, 16)] * 3)
+        sent = libc.sendmmsg(s.fileno(), out, 3, 0)
+        back, kept = messages([(512,), (20,), (512,), (512,)], [(16,), None, (16,), (16,)])
+        time.sleep(0.1)
+        got = libc.recvmmsg(s.fileno(), back, 4, socket.MSG_DONTWAIT, None)
+        return [sent, [one.size for one in out], got, [one.size for one in back], [one.header.flags for one in back],
+                [one.header.room for one in back], kept[0][1].raw == kept[2][1].raw == address, [kept[n][0].raw[1] for n in range(3)]]
+tried("many", many)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    back, kept = messages([(99,)], [(16,)])
+    said["nothing"] = [libc.recvmmsg(s.fileno(), back, 1, socket.MSG_DONTWAIT, None), ctypes.get_errno()]
+"""
+
+
+@TIERS
+def test_many_messages_in_one_call(place: Place, tier: str) -> None:
+    said, lookups = asked(place, tier, MANY)
+    assert said["many"] == [3, [33, 31, 33], 3, [49, 20, 33, 0], [0, 32, 0, 0], [16, 0, 16, 16], True, [1, 2, 3]]
+    assert said["nothing"] == [-1, errno.EAGAIN]
+    assert [data["answer"] for data in lookups] == ["answered", "no_such_name", "empty"]
 
 
 @TIERS

@@ -135,8 +135,12 @@ say(victim)
 """)
     ends = [(event.data.how, event.data.code, event.data.signal) for event in ran.of(kinds.Exit)]
     assert ("call", 7, None) in ends
-    by_signal = [signo or 0 for how, _, signo in ends if how == "signal"]
-    assert sorted(by_signal) == [signal.SIGKILL, signal.SIGSEGV]
+    by_signal = [signo for how, _, signo in ends if how == "signal"]
+    assert len(by_signal) == 2
+    # Where pidfds do not tell, a parent that reaps at once is quicker.
+    untold = {None} if "signals that end a process" in ran.verdict.degraded else set()
+    assert set(by_signal) <= {signal.SIGKILL, signal.SIGSEGV, *untold}
+    assert untold or len(set(by_signal)) == 2
     killed = ran.one(kinds.Signal, signo=9)
     assert killed.data.target == ran.said
     assert killed.data.target_pid is not None

@@ -7,6 +7,7 @@ namespaces of its own (tests/live/image.py), also with Docker's default capabili
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -33,11 +34,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all: nothing ever writes to it."""
-    folder = tmp_path_factory.mktemp("runtime") / "exported"
-    subprocess.run(
-        [PROCTOR, "export-runtime", "--python", str(folder)], check=True, capture_output=True, timeout=SECONDS
-    )
+    """One for all, also for all workers of pytest-xdist: nothing ever writes to it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-runtime"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            line = [PROCTOR, "export-runtime", "--python", str(folder)]
+            subprocess.run(line, check=True, capture_output=True, timeout=5 * SECONDS)
     return folder
 
 
@@ -185,7 +189,10 @@ def started(command: list[str], mark: Path) -> Iterator[tuple[subprocess.Popen[b
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             waiting_for(mark, process)
-            yield process, int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+            below = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            while not below.read_text():
+                time.sleep(0.01)
+            yield process, int(below.read_text().split()[0])
         finally:
             process.kill()
 
@@ -236,6 +243,21 @@ def test_as_pid_1_it_reaps_and_closes_the_verdict_at_sigterm(
     assert alive(str(root)) == []
 
 
+def test_as_pid_1_it_heeds_sigterm_before_there_is_an_episode(place: Place, runtime: Path) -> None:
+    root = image.debian(place.folder / "image")
+    os.mkfifo(root / "work" / "policy.toml")  # whose other end never comes
+    line = [START, "run", "--policy", "/work/policy.toml", "--", "true"]
+    command = image.command(root, *line, binds=[f"{runtime}:/opt/proctor:ro"])
+    with started(command, root / "work" / "policy.toml") as (process, first):
+        deadline = time.monotonic() + SECONDS
+        while not children(first):  # the supervisor, which is forked first of all
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(first, signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+        assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_a_container_that_is_killed_leaves_a_record_that_says_so(
     place: Place, runtime: Path, collecting: Collecting
 ) -> None:
@@ -246,12 +268,12 @@ def test_a_container_that_is_killed_leaves_a_record_that_says_so(
         os.kill(first, signal.SIGKILL)
         status, (told,) = collector.ended()
     assert (status, told["state"], told["verdict"]) == (12, "cut", "incomplete")
+    assert str(told["last_line"]).startswith("20")
     assert any(event["kind"] == "file" and event["data"]["path"] == "/work/made" for event in events(collector.record))
     done = place.proctor("verify", "--collector-key", key_of(place), str(collector.record))
     assert done.returncode == 3, done.stdout
     assert b"; cut: the other end closed it" in done.stdout
     assert place.proctor("rejudge", str(collector.record)).returncode == 12
-    assert place.proctor("report", str(collector.record)).returncode == 2
     lines = (collector.record / "journal" / "000000.jsonl").read_bytes().splitlines(keepends=True)
     (collector.record / "journal" / "000000.jsonl").write_bytes(b"".join(lines[:-1]))
     assert place.proctor("verify", str(collector.record)).returncode == 1, "a line lost since went unnoticed"
@@ -336,7 +358,7 @@ def test_a_collector_that_the_agent_could_reach_is_refused(place: Place) -> None
         assert not (place.workspace / "ran").exists()
 
 
-def test_a_stream_over_a_pipe_and_over_loopback(place: Place) -> None:
+def test_a_stream_over_a_pipe(place: Place) -> None:
     read, write = os.pipe()
     records = place.folder / "records"
     with subprocess.Popen(
@@ -411,3 +433,30 @@ def test_a_sender_that_states_another_verdict_than_its_events_give(place: Place,
     assert "do not give the findings" in str(told["why"])
     assert sorted(path.name for path in collector.record.iterdir()) == ["journal", "receipt.json"]
     assert place.proctor("verify", str(collector.record)).returncode == 3
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
+def test_a_stream_over_loopback_that_the_agent_does_not_reach(place: Place, tier: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agent = f"import socket; socket.create_connection(('127.0.0.1', {port})).send(b'forged')"
+    line = [PROCTOR, "collect", "--listen", f"tcp:127.0.0.1:{port}", "--episodes", "1", "--json", "--keep-free-mb", "0"]
+    with subprocess.Popen(
+        [*line, str(place.folder / "records")], env=place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as collector:
+        assert collector.stderr is not None and b"collecting from" in collector.stderr.readline()
+        options = ["--quiet", "--tier", tier, "--stream", f"tcp:127.0.0.1:{port}"]
+        found = place.run(sys.executable, "-c", agent, options=options)
+        assert b"refused" in found.stderr or b"denied" in found.stderr or b"not permitted" in found.stderr, found.stderr
+        stdout, _ = collector.communicate(timeout=SECONDS)
+    assert json.loads(stdout)["state"] == "complete"
+    assert any(event["kind"] == "net" and event["data"]["op"] == "connect" for event in found.events)
+
+
+def test_a_runtime_that_the_agent_could_change_is_refused(place: Place, runtime: Path) -> None:
+    policy = place.policy(f'[files]\nwrite = ["{runtime}"]\n')
+    line = [str(runtime / "proctor"), "run", "--policy", policy, "--", "true"]
+    done = subprocess.run(line, cwd=place.workspace, env=place.env, capture_output=True, timeout=SECONDS, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert b"which the agent can write to" in done.stderr

@@ -32,7 +32,10 @@ class Cli:
         (self.work / "tests").mkdir(parents=True)
         (self.work / "tests/t.py").write_text("assert True\n")
         self.out = place / "record"
-        self.environ = os.environ | {"XDG_STATE_HOME": str(place / "state"), "XDG_CACHE_HOME": str(place / "cache")}
+        self.environ = os.environ | {
+            "XDG_STATE_HOME": str(place / "state"),
+            "XDG_CACHE_HOME": str(place.parent / "cache"),
+        }
         self.policy("")
 
     def policy(self, more: str) -> None:

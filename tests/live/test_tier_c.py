@@ -303,6 +303,45 @@ answers["seen"] = seen
     assert any(event["data"]["role"] == "protected" for event in run.of("read"))
 
 
+def test_what_is_hidden_outside_the_workspace_is_closed_and_who_asks_is_recorded(place: Place, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "held out").mkdir(parents=True)
+    (data / "held out/answers.json").write_text("the answer\n")
+    (data / "open.txt").write_text("open\n")
+    policy = f'[files]\nwrite = ["."]\nread = ["{data}"]\nhide = ["{data}/held out"]\n'
+    run, answers = python(place, """
+data = sys.argv[1]
+assert open(data + "/open.txt").read() == "open\\n"
+os.symlink(data + "/held out/answers.json", "way")
+tried("read", lambda: open(data + "/held out/answers.json")); tried("by a link", lambda: open("way"))
+tried("not there", lambda: open(data + "/held out/other")); tried("listed", lambda: os.listdir(data + "/held out"))
+""", str(data), policy=policy)  # fmt: skip
+    assert answers == {"read": "EACCES", "by a link": "EACCES", "not there": "ENOENT", "listed": "done"}
+    opens = [event["data"] for event in run.of("file") if event["data"]["op"] == "open"]
+    asked = [(Path(data["path"]).name, data["role"], data["outcome"]) for data in opens]
+    assert asked == [(name, "hidden", "blocked") for name in ("answers.json", "way", "other")]
+    found = [(finding["rule"], finding["outcome"]) for finding in run.verdict["findings"]]
+    assert (run.status, set(found)) == (10, {("solution.shipped_answer", "blocked")})
+    honest = place.run("sh", "-c", f"cat {data}/open.txt", policy=policy, options=C)
+    clean(honest)
+    assert honest.of("file") == []
+
+
+def test_system_secrets_are_closed_and_seen_where_all_opens_are(place: Place) -> None:
+    mine = os.access("/etc/shadow", os.R_OK)
+    for options, seen in ((C, False), ((*C, "--all-opens"), True)):
+        run = place.run(
+            sys.executable, "-c", "try: open('/etc/sha' + 'dow')\nexcept OSError as e: print(e.errno)", options=options
+        )
+        assert run.stdout == b"13\n"
+        found = [event["data"] for event in run.of("file") if event["data"]["path"] == "/etc/shadow"]
+        # To somebody who could not read it outside either it is one of the system's files.
+        expected = [("credential", "blocked") if mine else ("system", "attempted")] if seen else []
+        assert [(data["role"], data.get("outcome", "attempted")) for data in found] == expected
+        rules = {finding["rule"] for finding in run.verdict["findings"]}
+        assert rules == ({"compute.credential_access"} if seen and mine else set())
+
+
 def test_an_honest_agent_beside_hidden_paths_is_clean(place: Place) -> None:
     place.file("answers.json", "the answer\n")
     place.file("made.c", "int main(void) { return 0; }\n")
@@ -319,11 +358,12 @@ def test_changes_of_a_copy_come_back_through_policy(place: Place) -> None:
         place.file(name, name)
     place.file("answers.json", "the answer\n")
     (place.workspace / "link").symlink_to("a")
+    (place.workspace / "whole").symlink_to(place.workspace / "a")
     policy = '[files]\nwrite = ["."]\nprotect = ["tests/"]\nhide = ["answers.json"]\n'
     ready = f"ready-{os.getpid()}-{time.monotonic_ns()}"
     script = f"""
 echo changed > a; rm gone; mkdir -p new/deep; echo n > new/deep/f; mv folder moved; rm -rf old; ln -s elsewhere old
-ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch {ready}
+cat whole > through; echo more >> whole; ln -s "$PWD/b" own; cat {place.workspace}/b; ln -sf b link; chmod 700 b; echo x > tests/t.py; rm -f answers.json; echo both > raced; touch {ready}
 while :; do sleep 0.05; done
 """
     with place.started("sh", "-c", script, policy=policy, options=C) as (process, out):
@@ -336,7 +376,11 @@ while :; do sleep 0.05; done
         process.send_signal(signal.SIGTERM)
         run = place.finished(process, out)
     folder = place.workspace
-    assert (folder / "a").read_text() == "changed\n"
+    assert (folder / "a").read_text() == "changed\nmore\n"
+    assert (folder / "through").read_text() == "changed\n"
+    assert os.readlink(folder / "own") == str(folder / "b")
+    assert os.readlink(folder / "whole") == str(folder / "a")
+    assert run.stdout == b""  # a path that a program itself holds leads to the original, which is closed
     assert (folder / "new/deep/f").read_text() == "n\n"
     assert (folder / "moved/inner").read_text() == "folder/inner"
     assert sorted(name for name in ("gone", "folder") if (folder / name).exists()) == []
@@ -419,6 +463,82 @@ tried("not a socket", lambda: libc.connect(1, struct.pack("=HH4s8x", 2, 80, b"\\
 """, policy=None)  # fmt: skip
     assert "done" not in answers.values(), answers
     assert "said" not in answers
+
+
+def test_what_was_set_before_a_socket_was_connected_stays(place: Place, service: int) -> None:
+    run, answers = python(place, """
+import select
+def options(s):
+    return [
+        s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), s.getsockopt(socket.SOL_TCP, socket.TCP_NODELAY),
+        s.getsockopt(socket.SOL_TCP, socket.TCP_KEEPIDLE), s.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16).hex(),
+        s.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), s.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8).hex(),
+        s.getsockopt(socket.SOL_IP, socket.IP_TOS), s.getblocking(), s.get_inheritable(),
+    ]
+def made(kind=0):
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM | kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1); s.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, 1)
+    s.setsockopt(socket.SOL_TCP, socket.TCP_KEEPIDLE, 77); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("qq", 9, 0))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 30000); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
+    s.setsockopt(socket.SOL_IP, socket.IP_TOS, 8)
+    return s
+port = int(sys.argv[1])
+with made() as s:
+    before = options(s); s.connect(("127.0.0.1", port)); answers["connected"] = options(s) == before and before[2] == 77
+with made(socket.SOCK_NONBLOCK) as s:
+    before = options(s); s.connect_ex(("127.0.0.1", port)); answers["without waiting"] = options(s) == before
+with made() as server, made() as s:
+    before = options(server); server.bind(("127.0.0.5", 0)); server.listen(); answers["listening"] = options(server) == before
+    s.bind(("127.0.0.6", 0)); own = s.getsockname(); s.connect(server.getsockname())
+    answers["bound before"] = s.getsockname() == own == server.accept()[1]; answers["then connected"] = options(s) == before
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as s:
+    server.bind(os.environ["TMPDIR"] + "/u"); server.listen(); s.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    s.connect(os.environ["TMPDIR"] + "/u"); answers["unix"] = s.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED) == 1
+with socket.socket() as s, select.epoll() as watching:
+    s.setsockopt(socket.SOL_SOCKET, 25, b"lo")
+    watching.register(s, select.EPOLLIN); s.connect(("127.0.0.1", port)); answers["epoll"] = watching.poll(0.2)
+""", str(service), policy=f'[network]\nallow = ["127.0.0.1:{service}"]\n')  # fmt: skip
+    assert answers.pop("epoll") == []  # what cannot be given back, and is said
+    assert answers == dict.fromkeys(answers, True)
+    clean(run)
+    lost = [event["data"]["lost"] for event in run.of("net") if event["data"].get("lost")]
+    assert lost == [["1:25", "epoll"]]  # SO_BINDTODEVICE
+
+
+CLIENTS = {
+    "node": """
+const net = require('net'); const s = net.connect({port: +process.argv[1], host: '127.0.0.1', noDelay: true, keepAlive: true});
+s.on('data', d => { process.stdout.write(d); s.destroy(); });
+""",
+    "java": """
+import java.net.*; import java.nio.*; import java.nio.channels.*;
+public class Main { public static void main(String[] a) throws Exception {
+    Selector selector = Selector.open(); SocketChannel c = SocketChannel.open(); c.configureBlocking(false);
+    c.setOption(StandardSocketOptions.TCP_NODELAY, true); c.register(selector, SelectionKey.OP_CONNECT);
+    c.connect(new InetSocketAddress("127.0.0.1", Integer.parseInt(a[0]))); ByteBuffer b = ByteBuffer.allocate(64);
+    while (true) { if (selector.select(5000) == 0) { System.out.println("nothing came"); return; }
+        for (SelectionKey key : selector.selectedKeys()) {
+            if (key.isConnectable() && c.finishConnect()) key.interestOps(SelectionKey.OP_READ);
+            else if (key.isReadable()) { c.read(b); System.out.print(new String(b.array(), 0, b.position())); return; } }
+        selector.selectedKeys().clear(); } } }
+""",
+}
+
+
+@pytest.mark.parametrize("program", ["asyncio", *CLIENTS])
+def test_clients_that_wait_with_epoll(place: Place, service: int, program: str) -> None:
+    asyncio = f"import asyncio\nasync def main(): return await (await asyncio.open_connection('127.0.0.1', {service}))[0].read()\nprint(asyncio.run(main()).decode(), end='')"
+    argv = [sys.executable, "-c", asyncio]
+    if program != "asyncio":
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on this machine")
+        place.file("Main.java", CLIENTS["java"])
+        argv = (
+            ["java", "Main.java", str(service)] if program == "java" else ["node", "-e", CLIENTS["node"], str(service)]
+        )
+    run = place.run(*argv, policy=f'[files]\nwrite = ["."]\n[network]\nallow = ["127.0.0.1:{service}"]\n', options=C)
+    assert run.stdout == b"reached\n", run.stderr
+    assert [event["data"]["lost"] for event in run.of("net") if event["data"].get("lost")] == []
 
 
 def test_the_hosts_unix_sockets_are_not_reached(place: Place, tmp_path: Path) -> None:

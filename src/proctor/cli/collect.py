@@ -73,7 +73,7 @@ def _json(told: dict[str, Any]) -> None:
 def _line(told: dict[str, Any]) -> None:
     why = f": {printable(told['why'], 300)}" if told["why"] else ""
     if "out" in told:
-        where = f"{told['events']} events in {printable(told['out'], 300)}"
+        where = f"{told['events']} events, the last at {told['last_line']}, in {printable(told['out'], 300)}"
         sys.stdout.write(f"{printable(told['episode'])}: {told['verdict']} ({told['state']}{why}), {where}\n")
     else:
         sys.stdout.write(f"refused{why}\n")

@@ -22,7 +22,7 @@ class Match(Struct, frozen=True, tag="match"):
 
     field: str
     op: Op
-    value: str | float | bool | None = None
+    value: str | int | float | bool | None = None  # without int, 1 would come back from the cache as 1.0
     cased: bool = False
 
 

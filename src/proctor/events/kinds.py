@@ -154,6 +154,8 @@ class NetData(_Data, frozen=True, kw_only=True):
     """A socket call. ``op``: connect, bind, listen, sendto. ``family``: inet, inet6, unix, netlink or af<N>.
 
     ``address`` is an IP address in its usual text form or a unix socket's path; ``fastopen``: data with the SYN.
+    ``lost`` (tier C): what the socket had and one that takes its place will not have: options as ``level:option`` in
+    numbers, ``epoll`` its place in an epoll set.
     """
 
     op: Literal["connect", "bind", "listen", "sendto"]
@@ -163,6 +165,7 @@ class NetData(_Data, frozen=True, kw_only=True):
     port: int | None = None
     fastopen: bool = False
     outcome: Outcome = "attempted"
+    lost: tuple[str, ...] = ()
 
 
 class Net(Event, frozen=True, kw_only=True, tag="net"):

@@ -7,6 +7,7 @@ from itertools import islice
 
 from proctor.events import kinds
 from proctor.reports.elements import Markup, code, join, tag, text
+from proctor.reports.evidence import counted
 from proctor.reports.lists import table
 from proctor.reports.story import Story
 from proctor.reports.tracks import CONTENTS, Change, Tracks
@@ -25,14 +26,15 @@ _TOTALS = {
 }  # fmt: skip
 
 
-def contents(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
+def contents(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
     """What the files of the write roots held before the agent first asked to change them, and at the end."""
     yield tag("h2", "Changes in the workspace")
+    yield from _copy(verdict, story)
     if tracks.totals is None:
         yield tag("p", "Not known: files are compared at the end of an episode, and this record has no comparison.")
         return
-    counted = [f"{count} {_TOTALS[name]}" for name in _TOTALS if (count := getattr(tracks.totals, name))]
-    told = ", ".join(counted) or "none"
+    totals = [f"{count} {_TOTALS[name]}" for name in _TOTALS if (count := getattr(tracks.totals, name))]
+    told = ", ".join(totals) or "none"
     yield tag("p", f"Files compared with what they held before the agent first asked to change them: {told}.")
     if not tracks.contents:
         return
@@ -52,6 +54,18 @@ def contents(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
         yield tag("pre", join(*_lines(data), by=Markup("\n")))
     if len(shown) > TEXTS:
         yield tag("p", f"The lines of {len(shown) - TEXTS} more files are in the journal.")
+
+
+def _copy(verdict: Verdict, story: Story) -> Iterator[Markup]:
+    """Where the agent worked in a copy: of what, and what became of it."""
+    opened = story.opened
+    if opened is None or opened.data.workspace == opened.data.policy.get("workspace", opened.data.workspace):
+        return
+    original = code(str(opened.data.policy["workspace"]), 300)
+    became = verdict.degraded.get("workspace", "whether its changes were brought back is not recorded")
+    yield tag(
+        "p", "The agent worked in ", code(opened.data.workspace, 300), ", a copy of ", original, ": ", code(became)
+    )
 
 
 def _row(data: kinds.ChangeData, workspace: str) -> tuple[str, ...]:
@@ -77,10 +91,11 @@ def asked_for(_: Verdict, __: Story, tracks: Tracks) -> Iterator[Markup]:
         class_="soft",
     )
     if tracks.acts:
-        counted = ", ".join(f"{name} {count}" for name, count in sorted(tracks.acts.items()))
+        asked = ", ".join(f"{name} {count}" for name, count in sorted(tracks.acts.items()))
         paths = len(tracks.changes)
         at_least = "at least " if tracks.unlisted else ""
-        yield tag("p", f"Asked to: {counted}; on {at_least}{paths} paths; {tracks.refused} of the calls refused.")
+        on = at_least + counted(paths, "path", "paths")
+        yield tag("p", f"Asked to: {asked}; on {on}; {tracks.refused} of the calls refused.")
         yield table(
             ("path", "asked to", "refused"), [_change(*each) for each in islice(tracks.changes.items(), CHANGES)]
         )
@@ -89,7 +104,11 @@ def asked_for(_: Verdict, __: Story, tracks: Tracks) -> Iterator[Markup]:
     else:
         yield tag("p", "None.")
     if tracks.elsewhere:
-        yield tag("p", f"Outside the workspace: {tracks.elsewhere} more calls.")
+        named = [code(path, 200) for path in tracks.elsewhere_paths]
+        told = sum(tracks.elsewhere_paths.values())
+        more = [f"{tracks.elsewhere - told} more on others"] if tracks.elsewhere > told else []
+        calls = counted(tracks.elsewhere, "call", "calls")
+        yield tag("p", f"Outside the workspace: {calls}, on ", join(*named, *more, by=Markup(", ")), ".")
 
 
 def _change(path: str, change: Change) -> tuple[str, ...]:

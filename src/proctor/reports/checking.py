@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from proctor.reports.elements import Markup, code, join, tag
+from proctor.reports.evidence import counted
 from proctor.reports.lists import items
 from proctor.reports.story import Story
 from proctor.verdicts import Verdict
@@ -44,12 +45,14 @@ def cut_notice(cut: Cut, verdict: Verdict) -> Markup:
         missing = tag("strong", "This record has no verdict.json"), f" ({cut.reason}). Its journal is whole and signed."
         made = " The verdict below was made afterwards, of its events, by the rules "
         return tag("p", *missing, made, code(verdict.proctor.rules_digest, 80), ".", class_="cut")
-    signed = f"events 1 to {cut.signed} are signed" if cut.signed is not None else "none of them is signed"
+    signed = "none of them is signed, so that nothing shows that they were not altered"
+    if cut.signed is not None:
+        signed = f"events 1 to {cut.signed} are signed, so that who signed them vouches for no later one"
     return tag(
         "p",
         tag("strong", "This record ends before the episode did, and has no verdict of its own"),
-        f" ({cut.reason}). Its first {cut.events} events are whole; {signed}. What happened after them, and what "
-        "outlived the agent, is not known. The verdict below was made afterwards, of these events, by the rules ",
+        f" ({cut.reason}). Its first {cut.events} events agree with one another; {signed}. What happened after them, "
+        "and what outlived the agent, is not known. The verdict below was made afterwards, of them, by the rules ",
         code(verdict.proctor.rules_digest, 80), ".", class_="cut",
     )  # fmt: skip
 
@@ -62,11 +65,17 @@ def checking(verdict: Verdict, story: Story, cut: Cut | None) -> Iterator[Markup
         "This page is derived from the journal beside it and proves nothing by itself. In the folder that holds it:",
     )
     yield tag("pre", Markup(_COMMANDS if cut is None else _COMMANDS_CUT))
+    yield tag(
+        "p",
+        "KEY is the public key of whoever ran the episode, and has to come another way than with the record. Of a "
+        "record that is as it was written the first command says ",
+        tag("code", "intact" if cut is None or cut.closed else "truncated"), ".",
+    )  # fmt: skip
     entries = [
         join(
             f"{verdict.journal.events} events, head ",
             code(verdict.journal.head, 80),
-            f", {story.checkpoints} checkpoints",
+            f", {counted(story.checkpoints, 'checkpoint', 'checkpoints')}",
         )
     ]
     if story.opened is not None:

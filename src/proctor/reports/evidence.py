@@ -62,7 +62,9 @@ def _exec(event: kinds.Exec) -> str:
 
 def _exit(event: kinds.Exit) -> str:
     data = event.data
-    return f"ended by signal {data.signal}" if data.how == "signal" else f"ended with status {data.code}"
+    if data.how == "signal":
+        return "ended by a signal, which is not known" if data.signal is None else f"ended by signal {data.signal}"
+    return f"ended with status {'not known' if data.code is None else data.code}"
 
 
 def _file(event: kinds.File) -> str:

@@ -15,7 +15,7 @@ from proctor.reports.sentences import by_weight, sentence
 from proctor.reports.story import EVIDENCE, StepStory, Story, gather
 from proctor.verdicts import Verdict, weight
 
-__all__ = ["ENTRIES", "FINDINGS", "agent", "cited", "markdown", "told"]
+__all__ = ["ENTRIES", "FINDINGS", "STARTS", "agent", "cited", "markdown", "told"]
 
 FINDINGS = 100
 ENTRIES = 50
@@ -154,7 +154,7 @@ def _step(name: str | None, step: StepStory, story: Story) -> Iterator[str]:
     for command in step.commands:
         event = command.event
         told = f"#{event.seq}  {offset(event, story.start_mono_ns)}  {describe(event)}"
-        yield f"- {code(told)}{_STARTS[command.outcome]}"
+        yield f"- {code(told)}{STARTS[command.outcome]}"
     more = step.executions - len(step.commands) - step.lookups - step.marks
     if more > 0:
         yield f"- and {counted(more, 'more execution', 'more executions')}"
@@ -171,7 +171,7 @@ def _step(name: str | None, step: StepStory, story: Story) -> Iterator[str]:
     yield ""
 
 
-_STARTS = {
+STARTS = {
     "succeeded": ": started",
     "failed": ": not started",
     "blocked": ": refused",

@@ -13,11 +13,13 @@ from proctor.reports.asked import ENTRIES, policy_entries, task
 from proctor.reports.changes import asked_for, contents
 from proctor.reports.checking import Cut, checking, cut_notice
 from proctor.reports.elements import Markup, code, join, tag, text
-from proctor.reports.evidence import line
+from proctor.reports.evidence import counted, line
+from proctor.reports.glossary import glossary
 from proctor.reports.lineage import rows
 from proctor.reports.lists import items, table
 from proctor.reports.markdown import FINDINGS, agent, cited, told
 from proctor.reports.sentences import by_weight, sentence
+from proctor.reports.steps import steps
 from proctor.reports.story import EVIDENCE, Story, gather
 from proctor.reports.style import CSP, CSS
 from proctor.reports.timeline import Mark, legend, timeline
@@ -36,7 +38,7 @@ def html(verdict: Verdict, entries: Iterable[Entry], cut: Cut | None = None) -> 
     Args:
         cut: the verdict is not the record's own, but was made of what is left of it.
     """
-    tracks = Tracks(_wanted(verdict))
+    tracks = Tracks(_wanted(verdict), cut=cut is not None and not cut.closed)
     story = gather(tracks.passing(entries), cited(verdict))
     return _page(verdict, story, tracks, cut)
 
@@ -67,22 +69,17 @@ def _page(verdict: Verdict, story: Story, tracks: Tracks, cut: Cut | None) -> st
         tag("style", Markup(CSS)),
     )
     sections = (
-        _head, _findings, _timeline, _asked, contents, asked_for, _processes, _leftover, _not_observed, _limits,
+        _head, _findings, steps, _timeline, _asked, contents, asked_for, _processes, _leftover, _not_observed, _limits,
         _responses,
     )  # fmt: skip
-    unknown = cut is not None and not cut.closed  # nobody looked for what outlived the agent
-    told = [section for section in sections if not (unknown and section is _leftover)]
-    parts = [part for section in told for part in section(verdict, story, tracks)]
+    parts = [part for section in sections for part in section(verdict, story, tracks)]
     if cut is not None:
         parts.insert(1, cut_notice(cut, verdict))
     parts += checking(verdict, story, cut)
     parts += _lines(story, tracks)
+    parts += glossary()
     body = join(*parts, by=Markup("\n"))
     return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', body)), lang='en')}\n"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _event(seq: int, tracks: Tracks) -> Markup:
@@ -106,7 +103,7 @@ def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
     processes = len(tracks.processes) + tracks.untracked
     yield tag(
         "p",
-        f"Proctor recorded {verdict.journal.events} events of {_count(processes, 'process', 'processes')}{seconds}.",
+        f"Proctor recorded {verdict.journal.events} events of {counted(processes, 'process', 'processes')}{seconds}.",
     )
     ordered = by_weight(verdict.findings)
     counts = [finding for finding in ordered if weight(finding) != "nothing"]
@@ -116,8 +113,10 @@ def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
         yield tag("p", f"{len(counts) - 3} more findings count; see below.")
     if not counts:
         yield tag("p", "No finding counts. Rules look for less than can be done: this does not say nothing was done.")
-    if len(ordered) > len(counts):
-        yield tag("p", f"Findings that are reported and do not count: {len(ordered) - len(counts)}.")
+    others = [finding for finding in ordered if weight(finding) == "nothing"]
+    if others:
+        yield tag("p", f"Findings that are reported and do not count: {len(others)}.")
+        yield tag("ul", *(tag("li", _told(finding, story), *_authorised(finding)) for finding in others[:3]))
     if verdict.gaps:
         yield tag("p", "Telemetry is known to be missing; see the gaps below.")
     facts = [
@@ -126,8 +125,16 @@ def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
         ("agent", agent(verdict)),
         ("tier", verdict.tier),
     ]
+    if verdict.score_effect != "keep":
+        facts.insert(2, ("", _OTHERWISE))
     yield tag("dl", *(tag(kind, part) for name, said in facts for kind, part in (("dt", name), ("dd", said))),
               class_="facts")  # fmt: skip
+
+
+_OTHERWISE = (
+    "Proctor does not hold the score: this is what it asks of whoever does. To decide otherwise, and to say why: "
+    "proctor findings DIR --dismiss ID --reason TEXT, which is signed beside the record."
+)
 
 
 def _findings(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
@@ -154,13 +161,20 @@ def _finding(number: int, finding: Finding, story: Story, tracks: Tracks) -> Mar
         tag("ul", *(tag("li", trait) for trait in traits), class_="traits"),
     ]
     if (by := finding.authority) is not None:
-        said = ("Authorised in ", code(by.scope), ", because ", code(by.reason), ", by ", code(by.by, 100), ".")
-        parts.append(tag("p", *said))
+        said = ("Authorised in ", code(by.scope), ", because ", code(by.reason), ", by ", code(by.by, 100), ". ")
+        parts.append(tag("p", *said, "These are the policy's words; they were not checked."))
+    if (track := next(filter(None, map(tracks.by, finding.events[:EVIDENCE])), None)) is not None and track.argv:
+        parts.append(tag("p", f"First by process {track.pid}: ", code(track.argv, 200)))
     shown = [_evidence(seq, story, tracks) for seq in finding.events[:EVIDENCE]]
     if (more := max(finding.count, len(finding.events)) - len(shown)) > 0:
         shown.append(text(f"and {more} more events"))
     parts.append(tag("ul", *(tag("li", each) for each in shown), class_="evidence"))
     return tag("article", *parts, id=f"finding-{number}", class_=f"w-{weighs}")
+
+
+def _authorised(finding: Finding) -> Iterator[Markup]:
+    if finding.authority is not None:
+        yield join(" Authorised by ", code(finding.authority.by, 100), ": ", code(finding.authority.reason), ".")
 
 
 def _evidence(seq: int, story: Story, tracks: Tracks) -> Markup:
@@ -185,8 +199,9 @@ def _timeline(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup
     marks += [Mark(note.event, "gap", f"gap of {note.of}") for note in verdict.gaps[:ENTRIES]]
     picture, left_out = timeline(tracks, marks, story.start_mono_ns, story.end_mono_ns)
     yield tag("div", picture, class_="picture")
-    yield tag("p", "Seconds since the first event. ", legend(), ". The numbers are those of the findings.",
-              class_="soft")  # fmt: skip
+    said = "Seconds since the first event. A thin line goes on where no end of a process is recorded."
+    numbers = ("Numbers are those of findings: ", legend(marks), ".") if marks else ()
+    yield tag("p", said, " ", *numbers, class_="soft")
     for said in left_out:
         yield tag("p", said)
 
@@ -225,20 +240,25 @@ def _processes(_: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
                 join(told, more),
                 step,
                 *times,
-                track.end,
+                track.end or "no end recorded",
             )
         )
     if body:
         head = ("process", "command line", "step", "first s", "last s", "ended with")
-        yield table(head, body, ("p", "", "", "n", "n", "p"))
+        yield table(head, body, ("p", "", "s", "n", "n", "p"))
     else:
         yield tag("p", "None was recorded.")
     if omitted + tracks.untracked:
         yield tag("p", f"{omitted + tracks.untracked} more processes are not shown.")
 
 
-def _leftover(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
+def _leftover(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
     yield tag("h2", "Processes that outlived the agent")
+    if tracks.cut:
+        running = sum(1 for track in tracks.processes if not track.end)
+        said = f"No end is recorded of {counted(running, 'process', 'processes')}." if running else ""
+        yield tag("p", f"Not known: the record ends before anybody looked. {said}")
+        return
     yield items(
         [
             join(
@@ -251,9 +271,10 @@ def _leftover(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
     )
 
 
-def _not_observed(verdict: Verdict, _: Story, __: Tracks) -> Iterator[Markup]:
+def _not_observed(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
     yield tag("h2", "What was looked for and not observed")
-    yield tag("p", "Rules look for less than can be done: not observed is not the same as not done.")
+    where = "In the part that is recorded. " if tracks.cut else ""
+    yield tag("p", f"{where}Rules look for less than can be done: not observed is not the same as not done.")
     yield items(
         [join(code(slug, 80), ": ", MEANING.get(slug, "a category of its own")) for slug in verdict.not_observed],
         "Nothing was looked for.",

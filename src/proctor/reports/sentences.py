@@ -25,7 +25,7 @@ _GRADES = {
 
 _OUTCOMES = {
     "attempted": "; the outcome was not observed",
-    "blocked": "; refused",
+    "blocked": "; refused by the sandbox",
     "unknown": "; the outcome is not known",
     "succeeded": "",
 }
@@ -102,4 +102,6 @@ def _what(finding: Finding, quote: Callable[[str], str]) -> str:
     shown = finding.targets[:_SHOWN_TARGETS]
     more = len(finding.targets) - len(shown)
     what = (": " + ", ".join(map(quote, shown))) if shown else ""
-    return what + (f" and {more} more" if more else "")
+    # A finding names twenty of its targets at most; where there were more events there may be more of them.
+    least = "at least " if finding.count > len(finding.targets) else ""
+    return what + (f" and {least}{more} more" if more else "")

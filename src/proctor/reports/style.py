@@ -43,6 +43,7 @@ th,td{text-align:left;vertical-align:top;padding:.2rem .6rem .2rem 0;border-bott
 th{color:var(--soft);font-weight:600}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.p{white-space:nowrap}
+td.s{min-width:4.5rem;overflow-wrap:break-word}
 .picture{overflow-x:auto;border:1px solid var(--line);border-radius:4px;padding:.4rem}
 .picture svg{display:block;min-width:46rem;width:100%;height:auto}
 svg text{font-size:11px;fill:var(--ink)}svg .tick{fill:var(--soft);font-size:10px}

@@ -19,6 +19,8 @@ BANDS = 40
 WIDTH, LEFT, RIGHT, ROW = 960, 210, 20, 18
 _STRIP = 4
 """Rows for steps; a step that finds none free shares the last."""
+_APART = 6.0
+"""Marks of one finding are drawn so far apart, in px."""
 _CHARACTER = 6.3
 """Width of a character of the picture's 11 px monospace, in px: 0.6 em in the usual faces, and a little air."""
 
@@ -118,12 +120,18 @@ class _Picture:
             tag("text", label, x=LEFT - 8, y=y + 12, text_anchor="end", class_="name"),
             tag("line", x1=LEFT, y1=y + 8, x2=WIDTH - RIGHT, y2=y + 8, class_="rail"),
             tag("rect", x=left, y=y + 5, width=max(right - left, 2), height=6, class_="lane"),
+            *([] if track.end else [self._open(right, y)]),
         )
+
+    def _open(self, right: float, y: int) -> Markup:
+        """To the picture's edge: no end of the process is recorded."""
+        return tag("rect", x=right, y=y + 7, width=max(WIDTH - RIGHT - right, 0), height=2, class_="lane")
 
     def marks(
         self, marks: Sequence[Mark], tracks: Tracks, rows: dict[int, int], top: int, height: int
     ) -> Iterator[Markup]:
         labelled: dict[tuple[str, int], float] = {}
+        drawn: dict[tuple[str, int], float] = {}
         for mark in marks:
             time, pid = tracks.times[mark.seq]
             x = self.x(time)
@@ -134,6 +142,9 @@ class _Picture:
                 continue
             row = rows.get(pid) if pid is not None else None
             y = top - 4 if row is None else top + row * ROW + 8
+            if x - drawn.get((mark.label, y), -99) < _APART:  # on top of one of the same finding
+                continue
+            drawn[mark.label, y] = x
             shape = _shape(mark.shape, x, y)
             number = []
             if x - labelled.get((mark.label, y), -99) > 24:  # marks of one finding close together carry one number
@@ -157,8 +168,9 @@ def _shape(weight: str, x: float, y: float) -> Markup:
     return tag("circle", cx=x, cy=y, r=4.5, class_="nothing")
 
 
-def legend() -> Markup:
-    """Return what the shapes mean, with the shapes."""
+def legend(marks: Sequence[Mark]) -> Markup:
+    """Return what the shapes of ``marks`` mean, with the shapes."""
+    used = {mark.shape for mark in marks}
     names = {"violation": "counts as a violation", "suspect": "counts as a reason to look", "nothing": "does not count"}
     parts = [
         join(
@@ -166,5 +178,8 @@ def legend() -> Markup:
             f" evidence of a finding that {meaning}",
         )
         for name, meaning in names.items()
+        if name in used
     ]
-    return join(*parts, "a solid upright line is a response, a dotted one a gap in the record", by="; ")
+    lines = {"response": "a solid upright line is a response", "gap": "a dotted upright line is a gap in the record"}
+    parts += [Markup(said) for name, said in lines.items() if name in used]
+    return join(*parts, by=Markup("; "))

@@ -17,6 +17,8 @@ PATHS = 5_000
 """Processes and paths that are kept; the others are counted. Both are the agent's to multiply."""
 CONTENTS = 100
 """Files whose change of content is kept; the totals count all."""
+ELSEWHERE = 20
+"""Paths outside the workspace that are named."""
 ARGV = 200
 LINE = 1_200
 """Characters kept of a command line, and of a cited journal line."""
@@ -65,7 +67,10 @@ class Change:
 
 @dataclass(slots=True)
 class Tracks:
-    """Gathered by :meth:`passing`; ``wanted`` are the numbers of the events whose lines and processes are kept."""
+    """Gathered by :meth:`passing`; ``wanted`` are the numbers of the events whose lines and processes are kept.
+
+    ``cut``: the journal has no end.
+    """
 
     wanted: Collection[int]
     lines: dict[int, Line] = field(default_factory=dict)
@@ -76,6 +81,8 @@ class Tracks:
     acts: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     elsewhere: int = 0
+    elsewhere_paths: Counter[str] = field(default_factory=Counter)
+    cut: bool = False
     unlisted: int = 0
     contents: list[kinds.Change] = field(default_factory=list)
     totals: kinds.ChangesData | None = None
@@ -106,6 +113,12 @@ class Tracks:
                 self.totals = event.data
             yield event
 
+    def by(self, seq: int) -> Track | None:
+        """The process of a wanted event; None where it has none or is not known."""
+        time, pid = self.times.get(seq, (0, None))
+        here = (track for track in self.processes if track.pid == pid and track.first <= time <= track.last)
+        return next(here, None) if pid is not None else None
+
     def _span(self, event: kinds.AnyEvent) -> None:
         name = event.data.id if isinstance(event, kinds.Step) else event.step
         if name is None:
@@ -135,7 +148,8 @@ class Tracks:
                 track.argv = track.pending[1] if done.outcome == "succeeded" else track.argv
                 track.pending = None
             case kinds.Exit(data=data):
-                track.end = f"signal {data.signal}" if data.how == "signal" else f"status {data.code}"
+                number = data.signal if data.how == "signal" else data.code
+                track.end = f"{'signal' if data.how == 'signal' else 'status'} {'?' if number is None else number}"
             case _:
                 pass
 
@@ -158,6 +172,8 @@ class Tracks:
         inside = path.startswith(self._workspace.rstrip("/") + "/") and self._workspace != ""
         if not inside:
             self.elsewhere += 1
+            if path in self.elsewhere_paths or len(self.elsewhere_paths) < ELSEWHERE:
+                self.elsewhere_paths[path[:ARGV]] += 1
             return
         refused = data.outcome == "blocked"
         self.acts[group] += 1

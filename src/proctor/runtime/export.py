@@ -132,7 +132,9 @@ class _Folder:
                 self.put(compiled, Path(target).read_bytes())
 
     def finish(self, about: dict[str, Any]) -> None:
-        """Write the manifest, which is not in itself, and set every time."""
+        """Write the digests for sha256sum(1) and the manifest, which is not in itself, and set every time."""
+        digests = "".join(f"{one['sha256']}  {name}\n" for name, one in sorted(self.files.items()))
+        self.put("SHA256SUMS", digests.encode("utf-8", "surrogateescape"))
         manifest = {**about, "files": dict(sorted(self.files.items()))}
         (self.root / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         (self.root / "manifest.json").chmod(0o644)
@@ -171,10 +173,11 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
     packages = closure("proctor")
     own = Path(proctor.__file__).parent
     folder.add("app", own_files(own))
-    native = []
+    native: list[Path] = []
+    left_out: list[str] = []
     for one in packages:
         if one.metadata["Name"] != "proctor":
-            native += folder.add("app", files_of(one))
+            native += folder.add("app", files_of(one, left_out))
     rules = load((), None)
     folder.put(f"app/proctor/{COMPILED}/{compiled_name(rules.digest)}", msgspec.json.encode(rules))
     folder.put("app/__main__.py", _MAIN.format(version=version, dotted=dotted).encode())
@@ -200,6 +203,7 @@ def _export(folder: _Folder, found: interpreter.Interpreter | None) -> dict[str,
         "python": {"version": platform.python_version(), "included": found is not None},
         "libc": " ".join(platform.libc_ver()),
         "packages": {one.metadata["Name"]: one.version for one in packages},
+        "left_out": left_out,
         "command_without_a_shell": command,
     }
     folder.finish(about)

@@ -61,11 +61,14 @@ def closure(name: str) -> list[metadata.Distribution]:
     return [found[key] for key in sorted(found)]
 
 
-def files_of(distribution: metadata.Distribution) -> Iterator[Source]:
+def files_of(distribution: metadata.Distribution, left_out: list[str]) -> Iterator[Source]:
     """Yield a package's files, each as its own record says that it was installed.
 
+    Args:
+        left_out: gets the data files that were changed since, as certificates are on many machines.
+
     Raises:
-        UsageError: a file has been changed since, or the installation does not say what belongs to it.
+        UsageError: a program file has been changed since, or the installation does not say what belongs to it.
     """
     name = distribution.metadata["Name"]
     if distribution.files is None:
@@ -80,6 +83,9 @@ def files_of(distribution: metadata.Distribution) -> Iterator[Source]:
         if file.hash is not None:
             digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
             if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+                if path.suffix not in {".py", ".so"}:
+                    left_out.append(text)
+                    continue
                 raise UsageError(f"export-runtime: {name}: {text} is not as it was installed; install {name} again")
         yield Source(text, path)
 

@@ -73,19 +73,19 @@ class WorkspaceCopy:
         self._kept = f"{out}/kept"
         self._before: dict[str, tuple[_Seen, _Seen]] = {}
         decoy = DECOY.format(token=secrets.token_hex(16))
+        masks = {mask.path: mask for mask in layout.masks if mask.role == "hidden"}
         for root in sorted(layout.write_roots, key=len):
-            masks = {mask.path: mask for mask in layout.masks if mask.role == "hidden" and inside(mask.path, root)}
-            if masks and not any(inside(root, done) for done, _ in self.roots):
-                copy = f"{base}/{WORK}/{len(self.roots)}"
-                os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
-                try:
-                    self._copy(root, copy, masks, decoy)
-                except OSError as error:
-                    raise PolicyError(
-                        f"files.hide: in tier C the agent works in a copy of {root}, and"
-                        f" {error.filename or root} cannot be copied: {error.strerror}"
-                    ) from None
-                self.roots.append((root, copy))
+            if any(inside(path, root) for path in masks) and not any(inside(root, other) for other, _ in self.roots):
+                self.roots.append((root, f"{base}/{WORK}/{len(self.roots)}"))
+        for root, copy in self.roots:
+            os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+            try:
+                self._copy(root, copy, masks, decoy)
+            except OSError as error:
+                raise PolicyError(
+                    f"files.hide: in tier C the agent works in a copy of {root}, and"
+                    f" {error.filename or root} cannot be copied: {error.strerror}"
+                ) from None
         if self.roots:
             # Held open and locked for as long as this process lives: whoever gets the lock knows that it does not.
             note = os.open(f"{base}/{COPIES}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -110,12 +110,31 @@ class WorkspaceCopy:
                 self._copy(os.path.join(source, name), os.path.join(target, name), masks, decoy)
             shutil.copystat(source, target)
         elif stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(source), target)
+            os.symlink(self._there(os.readlink(source)), target)
         elif stat.S_ISREG(status.st_mode):
             _file(source, target)
         else:
             return  # a FIFO, socket or device of the machine's: nothing that a copy could stand for
         self._before[source] = _Seen.of(status), _Seen.of(os.lstat(target))
+
+    def _there(self, text: str) -> str:
+        """A link's text for the copy: one that leads into a copied root by its whole path leads into the copy."""
+        if text.startswith("/") and not text.startswith("/proc/"):  # there it is the reader's own
+            folder, name = os.path.split(text)
+            real = (
+                os.path.join(os.path.realpath(folder), name) if name not in {"", ".", ".."} else os.path.realpath(text)
+            )
+            for root, copy in self.roots:
+                if inside(real, root):
+                    return copy + real[len(root) :]
+        return text
+
+    def _back(self, text: str) -> str:
+        """The other way: what leads into a copy leads to what it is the copy of."""
+        for root, copy in self.roots:
+            if inside(text, copy):
+                return root + text[len(copy) :]
+        return text
 
     # --- the way back -------------------------------------------------------------------------------------------------
 
@@ -189,7 +208,7 @@ class WorkspaceCopy:
         part = os.path.join(os.path.dirname(path), f".proctor-{secrets.token_hex(8)}")
         try:
             if stat.S_ISLNK(status.st_mode):
-                os.symlink(os.readlink(at), part)
+                os.symlink(self._back(os.readlink(at)), part)
             else:
                 _file(at, part)
             os.replace(part, path)

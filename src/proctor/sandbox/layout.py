@@ -88,6 +88,11 @@ class Layout:
         return (*self.protect, *covered)
 
     @property
+    def closed(self) -> tuple[str, ...]:
+        """What the policy hides where no decoy can stand for it: it cannot be read, and no watch tells who tries."""
+        return tuple(mask.path for mask in self.masks if mask.role == "hidden" and not mask.covered)
+
+    @property
     def watched(self) -> Layout:
         """The layout without the masks that cover nothing: what they name is the machine's own."""
         return replace(self, masks=tuple(mask for mask in self.masks if mask.covered))

@@ -47,6 +47,9 @@ class Behalf:
             what Landlock does not decide over (modes, owners, times, attributes) and what stands for /dev/shm.
         holds_master: whether the agent has the master of a pseudo-terminal pair, by its number.
         truncates: Landlock decides over truncation (version 3, Linux 6.2).
+
+    Attributes:
+        sees_closed: opens for reading stop, so that those of what the policy hides without a decoy are recorded.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Behalf:
         self.truncates = truncates
         self._kept = tuple(os.fsencode(path) for path in layout.kept)
         self._shm = os.fsencode(layout.shm)
+        self._masked = tuple(os.fsencode(mask.path) for mask in layout.masks if not mask.covered)
+        self.sees_closed = bool(layout.closed)
         self._waiting: list[int] = []
         self._held: list[int] = []
 
@@ -170,6 +175,16 @@ class Behalf:
         """
         pair = pairs.number(place.resolved.object) if place.fd >= 0 else None
         return self.does(place) or (pair is not None and self._holds_master(pair))
+
+    def closed(self, place: Place) -> bool:
+        """Whether the domain lets nobody read an object, because the policy hides it or it is a system secret.
+
+        Not so a folder among the system's own, whose names can be read.
+        """
+        path = to_bytes(place.resolved.object or "")
+        if not any(path == one or path.startswith(one + b"/") for one in self._masked):
+            return False
+        return place.fd < 0 or not stat.S_ISDIR(os.fstat(place.fd).st_mode)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Socket calls done on behalf of their caller (tier C), where no network namespace keeps it from the machine's network.
 
 A connection or a bound port is made here, to the address that was judged, and put in the place of the caller's own
-socket. What the caller had set on that one before (options, a place in an epoll set) is lost but for O_NONBLOCK and
-FD_CLOEXEC; programs set options after, or repeat them, as far as was tried. Every bound port is one of the loopback.
+socket, with the options and the bound port that this one had. Its place in an epoll set is lost: none but the caller's
+own process can give it back. Every bound port is one of the loopback.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proctor.sandbox.layout import Layout
 from proctor.sensors.datagrams import PORT, Datagrams
 from proctor.sensors.datagrams import inode as _inode
 from proctor.sensors.memory import Address
+from proctor.sensors.options import Options, watched_by_epoll
 from proctor.sensors.processes import Proc, Processes
 from proctor.sensors.reply import Act, Reply, refusing
 
@@ -38,6 +39,7 @@ class Broker:
         mark: path of the marker socket.
         markers: takes the supervisor's end of a connection to the marker socket.
         datagrams: what stands for UDP sockets.
+        options: what was set on sockets before they are replaced.
     """
 
     def __init__(self, layout: Layout, processes: Processes) -> None:
@@ -45,8 +47,10 @@ class Broker:
         self.mark = layout.run + "/mark.sock"
         self._gateway: dict[tuple[str, int], tuple[str, int]] = {}
         self._bound: dict[int, str] = {}
+        self._hosts: dict[str, str] = {}
         self._connected: set[str] = set()
         self.datagrams = Datagrams(processes)
+        self.options = Options()
         self.markers: Connection = lambda connection, _: connection.close()
 
     def listen(self, address: tuple[str, int]) -> socket.socket:
@@ -57,6 +61,13 @@ class Broker:
         listener.listen(_BACKLOG)
         self._gateway[address] = listener.getsockname()[:2]
         return listener
+
+    def lost(self, tid: int, fd: int) -> tuple[str, ...]:
+        """What a socket of the caller's will not have any more once another has taken its place."""
+        number = _inode(tid, fd)
+        if number is None or number in self._connected:
+            return ()
+        return (*self.options.lost(number), *(("epoll",) if watched_by_epoll(tid, number) else ()))
 
     # --- connect ------------------------------------------------------------------------------------------------------
 
@@ -100,6 +111,8 @@ class Broker:
             family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as ours:
                 ours.settimeout(0)
+                self.options.carry(inode, ours)
+                self._bind_again(inode, ours)
                 number = ours.connect_ex(destination)
                 if number not in {0, errno.EINPROGRESS}:
                     raise OSError(number, os.strerror(number))
@@ -130,6 +143,7 @@ class Broker:
         def act() -> Reply | None:
             with socket.socket(socket.AF_UNIX, kind) as ours:
                 ours.settimeout(0)
+                self.options.carry(inode, ours)
                 if shown is not None:
                     ours.connect(path)
                 else:
@@ -147,7 +161,8 @@ class Broker:
     def bind(self, tid: int, fd: int, address: Address) -> Act:
         """Bind the caller's socket to a port of the loopback: also where it asks for every address."""
         host = ipaddress.ip_address(address.host or "")
-        if _inode(tid, fd) is None:
+        inode = _inode(tid, fd)
+        if inode is None:
             return refusing(errno.ENOTSOCK)
         if not (host.is_loopback or host.is_unspecified):
             return refusing(errno.EADDRNOTAVAIL)
@@ -155,13 +170,23 @@ class Broker:
         def act() -> Reply | None:
             family = socket.AF_INET6 if host.version == 6 else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as ours:
+                self.options.carry(inode, ours)
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 own = str(host) if host.is_loopback else "::1" if host.version == 6 else "127.0.0.1"
                 ours.bind((own, address.port or 0))
-                self._bound[ours.getsockname()[1]] = str(os.fstat(ours.fileno()).st_ino)
+                number = str(os.fstat(ours.fileno()).st_ino)
+                self._bound[ours.getsockname()[1]] = number
+                self._hosts[number] = own
                 return _instead(tid, fd, ours)
 
         return act
+
+    def _bind_again(self, inode: str, ours: socket.socket) -> None:
+        """To the port that the caller's socket has; both have SO_REUSEADDR, and neither listens."""
+        port = next((port for port, bound in self._bound.items() if bound == inode), None)
+        if port is not None:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ours.bind((self._hosts[inode], port))
 
     def may_listen(self, tid: int, fd: int) -> bool:
         """Whether the caller's socket is a unix one, or one that was bound here: another would get a port anywhere."""

@@ -165,12 +165,15 @@ class FileCalls:
         else:
             flags = call.args[shape.flags] & 0xFFFFFFFF
         reads = not flags & (_WRITES | os.O_CREAT | _TMPFILE)
-        if reads and not self._all_opens:
+        if reads and not self._all_opens and (self._behalf is None or not self._behalf.sees_closed):
             return None
         exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
         directory, at = shape.paths[0]
         place = self._resolve(call, proc, directory, at, follow=not exclusive and not flags & os.O_NOFOLLOW)
         found = place.resolved
+        closed = self._behalf is not None and self._behalf.closed(place)
+        if reads and not self._all_opens and not closed:
+            return None
         creates = (bool(flags & os.O_CREAT) and not found.existed) or bool(flags & _TMPFILE == _TMPFILE)
         op = "create" if creates else "open_write" if flags & _WRITES else "open"
         self._emit(
@@ -185,7 +188,7 @@ class FileCalls:
                 flags=flags,
                 mode=mode if creates else None,
                 existed=found.existed,
-                outcome="blocked" if op != "open" and _blocked(found) else "attempted",
+                outcome="blocked" if closed or (op != "open" and _blocked(found)) else "attempted",
             ),
         )
         if self._behalf is None or reads:

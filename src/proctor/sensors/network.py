@@ -93,8 +93,11 @@ class NetworkCalls:
             and not (not nowhere and _routable(address.host) if self._broker is None else self._broker.reaches(address))
         ):
             outcome = "blocked"
+        unix = address is None or address.family == "unix"
+        replaced = not nowhere and outcome != "blocked" and (op == "connect" or (op == "bind" and not unix))
         data = kinds.NetData(
             op=op,
+            lost=self._lost(call) if replaced else (),
             call=name,
             family=address.family if address else None,
             address=path or (address.host if address else None),
@@ -151,6 +154,9 @@ class NetworkCalls:
             raise Refusal(errno.EACCES, "sandbox")
         self._emit(call, proc, "listen", name, None)
 
+    def _lost(self, call: Call) -> tuple[str, ...]:
+        return self._broker.lost(call.tid, call.args[0] & 0xFFFFFFFF) if self._broker is not None else ()
+
     def _is_name_server(self, address: Address | None) -> bool:
         return self._broker is not None and address is not None and (
             address.port == PORT and address.host in self._servers
@@ -164,8 +170,13 @@ class NetworkCalls:
 
     def _option(self, call: Call, proc: Proc, name: str) -> Act | None:
         """A socket that stands for another takes the other's options, and heeds those that both have."""
-        stands = self._broker is not None and self._broker.datagrams.stands(inode(call.tid, call.args[0] & 0xFFFFFFFF))
-        return returning(0) if stands and call.args[1] & 0xFFFFFFFF != socket.SOL_SOCKET else None
+        number = inode(call.tid, call.args[0] & 0xFFFFFFFF)
+        if self._broker is None or number is None:
+            return None
+        if self._broker.datagrams.stands(number):
+            return returning(0) if call.args[1] & 0xFFFFFFFF != socket.SOL_SOCKET else None
+        self._broker.options.asked(call, number)
+        return None
 
     def _sendto(self, call: Call, proc: Proc, name: str) -> Act | None:
         args = call.args

@@ -10,10 +10,19 @@ import fcntl
 import os
 import struct
 
-__all__ = ["exit_status"]
+__all__ = ["exit_status", "tells"]
 
 _GET_INFO = 0xC040FF0B  # _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info), its first 64 bytes
 _INFO_EXIT = 1 << 3
+
+
+def tells(pidfd: int) -> bool:
+    """Whether this kernel knows the question at all (Linux 6.13; the end itself is told from 6.15 on)."""
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, bytearray(struct.pack("=Q56x", 0)))
+    except OSError:
+        return False
+    return True
 
 
 def exit_status(pidfd: int, pid: int) -> tuple[int | None, int | None]:

@@ -148,21 +148,34 @@ def listen(address: Address, mode: int) -> int:
     family, where = _where(address)
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if address.kind == "tcp":
+        if isinstance(where, str):
+            _listen_at(one, where, mode)
+        else:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with _reachable(where) as path:
-            previous = os.umask(0o177)
-            try:
-                one.bind(path)
-            finally:
-                os.umask(previous)
-        if address.kind == "unix":
-            os.chmod(address.path, mode)
-        one.listen(64)
+            one.bind(where)
+            one.listen(64)
     except OSError as error:
         one.close()
         raise UsageError(f"--listen {_shown(address)}: cannot be listened on: {error.strerror}") from None
     return one.detach()
+
+
+def _listen_at(one: socket.socket, path: str, mode: int) -> None:
+    """Listen under another name first: who finds the socket, as a start-up probe does, can connect to it."""
+    draft = os.path.join(os.path.dirname(path), f".{os.urandom(6).hex()}")
+    previous = os.umask(0o177)
+    try:
+        with _reachable(draft) as there:
+            one.bind(there)
+    finally:
+        os.umask(previous)
+    try:
+        os.chmod(draft, mode)
+        one.listen(64)
+        os.rename(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
 
 
 def _remove_stale(path: str) -> None:

@@ -19,7 +19,7 @@ from proctor.policy.load import digest
 from proctor.policy.records import Policy
 from proctor.sandbox import interpreter
 from proctor.sandbox.channel import pair, receive, send
-from proctor.sandbox.layout import HOME, plan
+from proctor.sandbox.layout import HOME, inside, plan
 from proctor.sandbox.terminal import Terminal
 from proctor.session.spec import EpisodeSpec, cache_folder, folders, keys_folder, new_id, output_folder
 
@@ -92,6 +92,10 @@ def prepare(
     folder = output_folder(out, episode, policy)
     readable = tuple(dict.fromkeys(path for command in commands for path in command.readable))
     if (runtime := interpreter.runtime_folder()) is not None:
+        if root := next((root for root in policy.files.write if inside(runtime, root)), None):
+            raise UsageError(
+                f"{runtime}: this runtime lies in {root}, which the agent can write to; mount it elsewhere"
+            )
         readable += (runtime,)  # `proctor mark` runs on its interpreter
     previous = os.umask(0o022)
     os.umask(previous)

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,7 @@ class Collector:
         return {
             "episode": found.receipt.episode, "state": found.receipt.state, "why": why or found.why, "verdict": verdict,
             "events": found.receipt.events, "head": found.receipt.head, "out": str(found.out),
+            "last_line": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.receipt.last_wall_ns // 10**9)),
         }  # fmt: skip
 
     def _reported(self, report: int) -> None:

@@ -225,7 +225,9 @@ def _episode(spec: EpisodeSpec, client: socket.socket, sandbox: Sandbox, stream:
             copies = WorkspaceCopy(base, spec.layout, spec.out)
             left.callback(copies.sync)  # whatever comes: what the agent did is brought back
             spec = spec.in_copies(base, copies.roots)
-        sandbox.build(spec.layout, ports if sandbox.namespaces else [], all_opens=spec.all_opens)
+        sandbox.build(
+            spec.layout, ports if sandbox.namespaces else [], all_opens=spec.all_opens or bool(spec.layout.closed)
+        )
         rules = _load(spec.rules, spec.cache)
         # Its records hold no cycles; a collector that looks for some only delays the calls that wait.
         gc.freeze()

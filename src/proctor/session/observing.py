@@ -47,6 +47,7 @@ __all__ = ["Observing", "WatchSpec"]
 _RING = 1 << 24
 _CHECKPOINT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
+_NICE = -15
 _DEGRADED = {
     "containment": "none: these processes are recorded and judged, not contained; Proctor refused nothing",
     "reading": "opens for reading are not recorded: rules about what is read see nothing",
@@ -173,6 +174,8 @@ class Observing:
 
     def attach(self) -> None:
         """From now on everything is seen; who is there already is recorded."""
+        with contextlib.suppress(OSError):  # whom it watches must not keep it from reading
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
         self._tracepoints.attach(self._folder, detail=True, wake=0)
         for folder, _, _ in os.walk(self._folder):
             with contextlib.suppress(OSError):  # it was removed meanwhile, or is one of threads alone

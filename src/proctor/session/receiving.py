@@ -13,6 +13,7 @@ import select
 import socket
 import stat
 import struct
+import time
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -33,6 +34,9 @@ __all__ = ["Bounds", "Received", "peer_of", "receive"]
 
 _CHUNK = 256 * 1024
 _SYNC_NS = 1_000_000_000
+_NAP_SECONDS = 0.004
+"""After each read: a reader that waits in poll(2) is woken for each line, and the sender, which holds the agent
+meanwhile, pays for that. What comes in this time lies in the kernel's buffer, where it survives the sender."""
 _LOOK_BYTES = 1 << 20
 """Free disk space is looked at each time so much was written."""
 
@@ -116,6 +120,7 @@ class _Lines:
                 return False
             if chunk:
                 self._buffer += chunk
+                time.sleep(_NAP_SECONDS)
                 return True
             self.ended = "the other end closed it"
         return False

@@ -83,8 +83,6 @@ class Recorder:
         self._writer.append(event)
         if self.seen is not None:
             self.seen(event)
-        if self.stream is not None and self.stream.broken is not None:
-            self.stream_lost(self.stream.broken)
         if cls is kinds.Gap:
             self.gaps.append((event.seq, data))
         elif cls is kinds.Response:
@@ -96,6 +94,8 @@ class Recorder:
             self.after(event.seq, event, found)
             for finding in found:
                 self._respond(finding, event.seq)
+        if self.stream is not None and self.stream.broken is not None:  # last: events are fed in the journal's order
+            self.stream_lost(self.stream.broken)
         return event.seq
 
     def stream_lost(self, why: str) -> None:

@@ -29,6 +29,7 @@ from proctor.sensors.contents import Contents
 from proctor.sensors.kernel import KernelSensor
 from proctor.sensors.memory import Gone
 from proctor.sensors.paths import Resolver
+from proctor.sensors.pidfd import tells
 from proctor.sensors.processes import Proc, Processes, cmdline, split_cmdline
 from proctor.sensors.resources import Resources
 from proctor.sensors.steps import Steps
@@ -142,7 +143,7 @@ class Supervisor:
         self._limits = Limits(
             spec.policy.resources, self._group, self._resources, recorder, loop.timers, self._limit_passed
         )
-        self._record_start(abi)
+        self._record_start(abi, pidfds=tells(sandbox.outer_pidfd))
         self._watching = None
         watched = spec.layout.watched
         if watched.protect or watched.masks:
@@ -216,7 +217,7 @@ class Supervisor:
             self._cross_check.begin(group.folder if group is not None else None, self.recorder, self._loop)
         return group
 
-    def _record_start(self, landlock: int) -> None:
+    def _record_start(self, landlock: int, *, pidfds: bool) -> None:
         spec = self.spec
         self.recorder.emit(
             kinds.Open,
@@ -229,6 +230,10 @@ class Supervisor:
         self.degraded = dict(self._limits.degraded)
         if landlock < 1:
             self.degraded["landlock"] = "this kernel has none; the mounts alone decide"
+        if not pidfds:
+            self.degraded["signals that end a process"] = (
+                "not known where its parent was quicker: this kernel's pidfds do not tell"
+            )
         if self.tier == "C":
             from proctor.sensors.domain import lacking  # late, as in _domain
 

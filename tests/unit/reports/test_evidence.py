@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proctor.events import KINDS, AnyEvent, Exec, File, Net, encode
-from proctor.events.kinds import ExecData, FileData, NetData
+from proctor.events import KINDS, AnyEvent, Exec, Exit, File, Net, encode
+from proctor.events.kinds import ExecData, ExitData, FileData, NetData
 from proctor.reports.evidence import _DESCRIBE, describe, line
 from tests.unit.reports.events import sample
 
@@ -37,6 +37,18 @@ def envelope(cls: type, data: object, **more: object) -> AnyEvent:
         v=1, episode="e", seq=41, t_mono_ns=3_250_000_000, t_wall_ns=1, sensor="kernel", data=data, **more
     )
     return event
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (ExitData(how="call", code=3), "ended with status 3"), (ExitData(how="signal", signal=9), "ended by signal 9"),
+        (ExitData(how="call"), "ended with status not known"),
+        (ExitData(how="signal"), "ended by a signal, which is not known"),
+    ],
+)  # fmt: skip
+def test_an_end_that_is_not_known_is_not_made_up(data: ExitData, words: str) -> None:
+    assert describe(envelope(Exit, data)) == words
 
 
 def test_words_of_a_write_follow_its_outcome() -> None:

@@ -72,7 +72,10 @@ def entries(events: Iterable[AnyEvent]) -> Iterator[Entry]:
 @given(HOSTILE)
 def test_foreign_text_is_text_only(text: str) -> None:
     stored = text.encode("utf-8", "replace").decode()  # no journal holds a lone surrogate: it would not be JSON
-    made = html(verdict(text, number=3), entries(journal(stored)))
+    told = verdict(text, number=3)
+    # A step's name links it to its finding, so it is the journal's in both.
+    findings = tuple(msgspec.structs.replace(one, step=stored) for one in told.findings)
+    made = html(msgspec.structs.replace(told, findings=findings), entries(journal(stored)))
     page = Page(made)
     assert {name for name, _ in page.elements} <= INERT
     assert page.comments == 0
@@ -141,7 +144,7 @@ def test_changes_are_counted_as_asked_for() -> None:
     assert "Asked to: create 1, open for writing 2, remove 1; on 2 paths; 1 of the calls refused." in told
     assert "acreate, open for writing 2 times" in told
     assert "tests/tremove1" in told
-    assert "Outside the workspace: 1 more calls." in told
+    assert "Outside the workspace: 1 call, on /wother/x." in told
 
 
 def test_what_files_held_is_shown_with_its_lines() -> None:
@@ -220,6 +223,26 @@ def test_steps_are_bands() -> None:
     made = html(quiet(), entries([opened("/w"), bound(2, "begin"), bound(9, "end")]))
     assert "step call_1" in sections(made)["Timeline"]
     assert '<rect x="301.2"' in made  # 1 s of 8 s into the width
+
+
+def test_steps_are_told_in_order_with_what_was_found_in_them() -> None:
+    def bound(seq: int, op: str, **more: int) -> AnyEvent:
+        return Step(v=1, episode="e", seq=seq, t_mono_ns=10**9 * seq, t_wall_ns=1, sensor="session",
+                    data=StepData(op=op, id="call_1", **more))  # type: ignore[arg-type]  # fmt: skip
+
+    ran = Exec(**base(3, 7), data=ExecData(call="execve", path="ls", argv=("ls", "-l")))  # type: ignore[arg-type]
+    ran = msgspec.structs.replace(ran, origin_step="call_1")
+    events = [opened("/w"), bound(2, "begin"), ran, bound(4, "end", exit_code=3)]
+    one = msgspec.structs.replace(finding(events=[3]), step="call_1")
+    told = sections(html(quiet(one), entries(events)))["Steps"]
+    assert "ls -l: whether it started was not seen" in told
+    assert "status 3" in told
+    assert told.rstrip().endswith("1")
+
+
+def test_a_process_without_an_end_is_said_to_have_none() -> None:
+    made = html(quiet(), entries([opened("/w"), process(2, 5)]))
+    assert "no end recorded" in sections(made)["Processes"]
 
 
 def test_one_pass_gives_both_reports() -> None:

@@ -63,7 +63,7 @@ def test_only_what_succeeded_is_put_as_done() -> None:
     )
     asked = "A process of step 'call_1' asked to change, or open for writing, a protected test: '/w/t.py'; "
     assert sentence(finding()) == asked + "the outcome was not observed."
-    assert sentence(finding(outcome="blocked")) == asked + "refused."
+    assert sentence(finding(outcome="blocked")) == asked + "refused by the sandbox."
     assert sentence(finding(outcome="unknown", count=7)) == asked + "the outcome is not known (7 events)."
     for each in ALL:
         act = ACTS.get(each.category)

@@ -52,6 +52,8 @@ def test_the_manifest_names_every_file_and_what_it_is(exported: Path) -> None:
     there = {name: (digest, mode) for name, (digest, mode, _) in contents(exported).items()}
     del there["manifest.json"]
     assert {name: (one["sha256"], int(one["mode"], 8)) for name, one in manifest["files"].items()} == there
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=exported, check=True)
+    assert (exported / "SHA256SUMS").read_text().count("\n") == len(there) - 1
     locked = (ROOT / "requirements" / "dev.txt").read_text()
     for name, version in manifest["packages"].items():
         assert name == "proctor" or f"{name.replace('_', '-').lower()}=={version} " in locked, name
@@ -117,13 +119,23 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, what: str) -> None:
 
 def test_a_package_that_was_changed_is_not_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
     (h11,) = [one for one in closure("proctor") if one.metadata["Name"] == "h11"]
-    assert len(list(files_of(h11))) > 5
+    assert len(list(files_of(h11, []))) > 5
     real = Path.read_bytes
     monkeypatch.setattr(
         Path, "read_bytes", lambda path: real(path) + (b"# more\n" if path.name == "_events.py" else b"")
     )
     with pytest.raises(UsageError, match=r"h11/_events\.py is not as it was installed"):
-        list(files_of(h11))
+        list(files_of(h11, []))
+
+
+def test_data_that_was_changed_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a machine adds its own certificate to certifi's."""
+    (certifi,) = [one for one in closure("proctor") if one.metadata["Name"] == "certifi"]
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"\n" if path.suffix == ".pem" else b""))
+    left_out: list[str] = []
+    assert "certifi/cacert.pem" not in [source.to for source in files_of(certifi, left_out)]
+    assert left_out == ["certifi/cacert.pem"]
 
 
 def test_what_is_not_installed_is_said() -> None:

@@ -129,3 +129,36 @@ def test_what_cannot_be_copied_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shutil, "copystat", refused)
     with pytest.raises(PolicyError, match=r"files\.hide: in tier C the agent works in a copy of .*root"):
         made(tmp_path)
+
+
+def test_links_by_whole_path_lead_into_the_copy_and_back(tmp_path: Path) -> None:
+    root = (tmp_path / "root").resolve()
+    (root / "d").mkdir(parents=True)
+    (root / "answer").write_text("first answer")
+    (root / "d/a").write_text("first a")
+    (tmp_path / "alias").symlink_to(root)
+    texts = {
+        "file": f"{root}/d/a", "folder": f"{root}/d", "root": str(root), "alias": f"{tmp_path}/alias/d/a",
+        "up": f"{root}/d/../d/a", "missing": f"{root}/d/none", "hidden": f"{root}/answer",
+        "beside": f"{root}-other/x", "outside": "/etc/passwd", "relative": "d/a", "own": "/proc/self/cwd/d/a",
+    }  # fmt: skip
+    for name, text in texts.items():
+        (root / name).symlink_to(text)
+    layout = Layout(str(root), HOME, (), (), (), (Mask(f"{root}/answer", "hidden", folder=False),), (str(root),))
+    copied = WorkspaceCopy(str(tmp_path / "base"), layout, str(tmp_path))
+    copy = Path(copied.roots[0][1])
+    led = {name: os.readlink(copy / name) for name in texts}
+    assert {name: led[name] for name in ("beside", "outside", "relative", "own")} == {
+        name: texts[name] for name in ("beside", "outside", "relative", "own")
+    }
+    assert {(copy / name).read_text() for name in ("file", "alias", "up")} == {"first a"}
+    assert (led["folder"], led["root"], led["missing"]) == (f"{copy}/d", str(copy), f"{copy}/d/none")
+    assert "first" not in (copy / "hidden").read_text()
+    (copy / "made").symlink_to(f"{copy}/d/a")
+    (copy / "again").symlink_to(f"{root}/d")
+    (copy / "file").unlink()
+    (copy / "file").symlink_to(f"{copy}/d")
+    synced = copied.sync()
+    assert (synced.conflicts, synced.failed, synced.written, synced.removed) == ([], [], 3, 0)
+    now = {name: os.readlink(root / name) for name in (*texts, "made", "again")}
+    assert now == texts | {"file": f"{root}/d", "made": f"{root}/d/a", "again": f"{root}/d"}
