@@ -263,13 +263,14 @@ def test_records_that_the_ring_had_no_room_for_are_counted_and_a_gap() -> None:
 
 @pytest.mark.root
 def test_nothing_is_lost_in_a_storm_that_is_frozen_while_the_reader_is_behind() -> None:
+    """bench/ebpf.py has the storm that a ring could not hold; here the machine may keep the reader off for its whole length."""
     kept: list[Record] = []
     with a_cgroup("storm") as group:
         sensor = Tracepoints(shapes(watch=True), ring_bytes=1 << 23)
         try:
             sensor.freezer = freezer = Freezer(group, guarded=True)
             sensor.attach(group, detail=True, wake=0)
-            done = subprocess.Popen([PYTHON, "-c", f"import sys; sys.path[:0] = {sys.path!r}\nfrom pathlib import Path\nfrom tests.live.test_tier_a import storm\nstorm(Path({str(group)!r}), 4, 15000)"])  # fmt: skip
+            done = subprocess.Popen([PYTHON, "-c", f"import sys; sys.path[:0] = {sys.path!r}\nfrom pathlib import Path\nfrom tests.live.test_tier_a import storm\nstorm(Path({str(group)!r}), 4, 14000)"])  # fmt: skip
             while done.poll() is None:
                 sensor.drain(kept.append)
             sensor.detach()
@@ -281,7 +282,7 @@ def test_nothing_is_lost_in_a_storm_that_is_frozen_while_the_reader_is_behind() 
     assert done.returncode == 0
     assert totals.lost == 0
     assert freezer.times > 0
-    assert len([one for one in kept if one.type == CALL and one.pieces and one.pieces[0] == b"null\0dev\0"]) == 60_000
+    assert len([one for one in kept if one.type == CALL and one.pieces and one.pieces[0] == b"null\0dev\0"]) == 56_000
     assert len(kept) == sum(totals.seen)
 
 

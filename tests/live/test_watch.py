@@ -249,6 +249,15 @@ def test_every_call_of_a_storm_is_in_the_record(place: Place, group: Path) -> No
     assert len([e for e in run.of("file") if e["data"].get("object") == "/dev/null"]) == 10_000
 
 
+@pytest.mark.root
+def test_it_does_not_watch_itself(place: Place, group: Path) -> None:
+    (group / "step-below").mkdir()
+    enter = f"echo 0 > {group}/step-below/cgroup.procs; exec {PROCTOR} watch --cgroup {group}"
+    done = subprocess.run(["sh", "-c", enter], env=place.env, capture_output=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert done.stderr.endswith(b": this process is in it; start the watch from another cgroup\n")
+
+
 def test_wrong_use_is_one_line(place: Place, tmp_path: Path) -> None:
     for words in (
         ["--cgroup", str(tmp_path)],

@@ -47,6 +47,7 @@ __all__ = ["Observing", "WatchSpec"]
 _RING = 1 << 24
 _CHECKPOINT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
+_NICE = -15
 _DEGRADED = {
     "containment": "none: these processes are recorded and judged, not contained; Proctor refused nothing",
     "reading": "opens for reading are not recorded: rules about what is read see nothing",
@@ -85,15 +86,27 @@ def _group(path: str) -> Path:
     """The cgroup's folder.
 
     Raises:
-        UsageError: it is none of version 2.
+        UsageError: it is none of version 2, or this process is in it: it would record its own record, and stop itself.
     """
     folder = Path(os.path.realpath(path))
     try:
-        if (folder / "cgroup.events").is_file() and (folder / "cgroup.procs").is_file():
-            return folder
+        is_one = (folder / "cgroup.events").is_file() and (folder / "cgroup.procs").is_file()
     except (OSError, ValueError):
-        pass
-    raise UsageError(f"watch: --cgroup {path!r:.300}: is no cgroup (version 2) below its tree's root")
+        is_one = False
+    if not is_one:
+        raise UsageError(f"watch: --cgroup {path!r:.300}: is no cgroup (version 2) below its tree's root")
+    if os.getpid() in _members(folder):
+        raise UsageError(f"watch: --cgroup {path!r:.300}: this process is in it; start the watch from another cgroup")
+    return folder
+
+
+def _members(group: Path) -> list[int]:
+    """Who is in a cgroup and those below it now."""
+    found: list[int] = []
+    for folder, _, _ in os.walk(group):
+        with contextlib.suppress(OSError):  # it was removed meanwhile, or is one of threads alone
+            found += map(int, Path(folder, "cgroup.procs").read_text(encoding="ascii").split())
+    return found
 
 
 class Observing:
@@ -173,11 +186,11 @@ class Observing:
 
     def attach(self) -> None:
         """From now on everything is seen; who is there already is recorded."""
+        with contextlib.suppress(OSError):  # whom it watches must not keep it from reading
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
         self._tracepoints.attach(self._folder, detail=True, wake=0)
-        for folder, _, _ in os.walk(self._folder):
-            with contextlib.suppress(OSError):  # it was removed meanwhile, or is one of threads alone
-                for pid in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
-                    self._observed.found(int(pid))
+        for pid in _members(self._folder):
+            self._observed.found(pid)
 
     def run(self, wake: int, seconds: float | None) -> None:
         """Watch until something is written to ``wake``, ``seconds`` are over, or the cgroup has emptied; then judge."""
