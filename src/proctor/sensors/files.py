@@ -13,7 +13,7 @@ from proctor.events import kinds
 from proctor.events.text import from_bytes
 from proctor.sandbox import calls
 from proctor.sensors.memory import read, read_string
-from proctor.sensors.notify import Call
+from proctor.sensors.notify import Call, signed
 from proctor.sensors.paths import Place, Resolved, Resolver
 from proctor.sensors.processes import Proc
 from proctor.sensors.refusal import Refusal
@@ -86,14 +86,9 @@ def operation(name: str, args: Sequence[int]) -> tuple[str, int | None, int | No
     return shape.op, flags, args[shape.mode] & 0xFFFF if shape.mode >= 0 else None
 
 
-def _signed(value: int) -> int:
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value & 0x80000000 else value
-
-
 def _owner(call: Call, name: str) -> tuple[int, int]:
     first = 2 if name == "fchownat" else 1
-    return _signed(call.args[first]), _signed(call.args[first + 1])
+    return signed(call.args[first]), signed(call.args[first + 1])
 
 
 def _blocked(*found: Resolved | None) -> bool:
@@ -134,7 +129,7 @@ class FileCalls:
     def _resolve(self, call: Call, proc: Proc, directory: int, at: int, *, follow: bool, entry: bool = False) -> Place:
         """What a path leads to. ``entry``: the name itself is to change. Descriptors are held in tier C only."""
         path = read_string(call.tid, call.args[at])
-        fd = _AT_FDCWD if directory < 0 else _signed(call.args[directory])
+        fd = _AT_FDCWD if directory < 0 else signed(call.args[directory])
         if self._behalf is None:
             return Place(self._resolver.resolve(call.tid, proc.inside, fd, path, follow=follow))
         if entry:
@@ -212,7 +207,7 @@ class FileCalls:
             follow = False
         directory, at = shape.paths[0]
         if flags & _AT_EMPTY_PATH and op in {"link", "chmod", "chown"} and read_string(call.tid, call.args[at]) == b"":
-            first = self._descriptor(call, _signed(call.args[directory]))
+            first = self._descriptor(call, signed(call.args[directory]))
         else:
             first = self._resolve(call, proc, directory, at, follow=follow, entry=op in _ENTRIES)
         second = self._resolve(call, proc, *shape.paths[1], follow=False, entry=True) if len(shape.paths) > 1 else None
@@ -245,7 +240,7 @@ class FileCalls:
         return None
 
     def _by_descriptor(self, call: Call, proc: Proc, name: str) -> Act | None:
-        place = self._descriptor(call, _signed(call.args[0]))
+        place = self._descriptor(call, signed(call.args[0]))
         found = place.resolved
         mode = call.args[1] & 0o7777 if name == "fchmod" else None
         self._emit(
@@ -273,7 +268,7 @@ class FileCalls:
         by_descriptor = name in {"fsetxattr", "fremovexattr"}
         directory, at = (0, 1) if name in {"utimensat", "futimesat"} else (-1, 0)
         if by_descriptor or (directory == 0 and call.args[at] == 0):
-            place = behalf.descriptor(call.tid, _signed(call.args[0]))
+            place = behalf.descriptor(call.tid, signed(call.args[0]))
         else:
             nofollow = name.startswith("l") or (name == "utimensat" and call.args[3] & _AT_SYMLINK_NOFOLLOW)
             place = self._resolve(call, proc, directory, at, follow=not nofollow)

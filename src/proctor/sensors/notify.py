@@ -8,7 +8,7 @@ import os
 import struct
 from typing import NamedTuple
 
-__all__ = ["Call", "answer", "go_on", "install", "receive", "returns", "waits", "wake_in_place"]
+__all__ = ["Call", "answer", "go_on", "install", "receive", "returns", "signed", "waits", "wake_in_place"]
 
 _RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103, 0x40082104
 _ADDFD_SETFD = 1
@@ -28,6 +28,12 @@ class Call(NamedTuple):
     nr: int
     arch: int
     args: tuple[int, ...]
+
+
+def signed(value: int) -> int:
+    """The low 32 bits of a register as a signed int."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value & 0x80000000 else value
 
 
 _buffer = bytearray(_NOTIFICATION.size)

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from proctor.events import kinds
 from proctor.events.text import from_bytes
 from proctor.sandbox.linux import RESOLVE_IN_ROOT, openat2
-from proctor.sensors.kernel import Sink, signed
+from proctor.sensors.kernel import Sink
 from proctor.sensors.memory import Gone, Unreadable, read_string
+from proctor.sensors.notify import signed
 from proctor.sensors.paths import Resolver
 from proctor.sensors.processes import Proc, Processes
 
