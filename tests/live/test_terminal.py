@@ -93,6 +93,7 @@ def verified(place: Place, run: Run) -> None:
 @TIERS
 def test_a_shell_with_job_control(place: Place, tier: str) -> None:
     """Every key is a byte; the agent's own line discipline makes signals of it. Nothing of that is a finding."""
+    nap, other = (500_000 + 2 * os.getpid() + n for n in (0, 1))  # other tests have sleeping processes, too
     with at(place, *BASH, options=("--tty", "--tier", tier)) as it:
         person = prompted(it.person)
         person.type("tty; stty size; tput cols; echo term=$TERM\r")
@@ -101,23 +102,23 @@ def test_a_shell_with_job_control(place: Place, tier: str) -> None:
         person.sees(PROMPT)
         person.type(f"echo by-name > {own}; echo by-tty > /dev/tty\r")
         person.sees(rb"\nby-name\r\nby-tty\r\n\$> ")
-        person.type("sleep 1000\r")
-        until(lambda: alive("sleep\x001000"), "no sleep")
+        person.type(f"sleep {nap}\r")
+        until(lambda: alive(f"sleep\x00{nap}"), "no sleep")
         person.type(b"\x1a")
-        person.sees(rb"Stopped +sleep 1000")
+        person.sees(f"Stopped +sleep {nap}")
         person.sees(PROMPT)
         person.type("bg; jobs\r")
-        person.sees(rb"Running +sleep 1000")
+        person.sees(f"Running +sleep {nap}")
         person.sees(PROMPT)
         person.type("fg\r")
-        person.sees(rb"\nsleep 1000\r\n")
+        person.sees(f"\nsleep {nap}\r\n")
         person.type(b"\x03")
         person.sees(PROMPT)
         person.type("echo status=$?\r")
         person.sees("status=130")
         person.sees(PROMPT)
-        person.type("sleep 1001; echo status=$?\r")
-        until(lambda: alive("sleep\x001001"), "no sleep")
+        person.type(f"sleep {other}; echo status=$?\r")
+        until(lambda: alive(f"sleep\x00{other}"), "no sleep")
         time.sleep(0.2)
         person.type(b"\x1c")
         person.sees("\nstatus=131")
@@ -134,7 +135,7 @@ def test_a_shell_with_job_control(place: Place, tier: str) -> None:
     assert run.of("capabilities")[0]["data"]["features"]["terminal"]
     dead = {event["data"].get("signal") for event in run.of("exit")}
     assert {signal.SIGINT, signal.SIGQUIT} <= dead
-    assert any(event["data"]["argv"] == ["sleep", "1000"] for event in run.of("exec"))
+    assert any(event["data"]["argv"] == ["sleep", str(nap)] for event in run.of("exec"))
     verified(place, run)
 
 
