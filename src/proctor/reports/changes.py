@@ -21,7 +21,7 @@ TEXTS, TEXT = 20, 4_000
 
 _TOTALS = {
     "made": "made", "modified": "modified", "removed": "removed",
-    "unchanged": "opened or replaced, and the same at the end", "gone": "not there before and not at the end",
+    "unchanged": "opened or replaced, and the same at the end", "gone": "temporary, neither there before nor after",
     "not_compared": "not compared",
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ def contents(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]
         return
     workspace = story.opened.data.workspace.rstrip("/") + "/" if story.opened is not None else ""
     yield table(
-        ("file", "", "bytes before", "bytes at the end", "SHA-256 at the end"),
+        ("file", "", "bytes before", "bytes at the end", "SHA-256 at the end, its first 16 digits"),
         [_row(event.data, workspace) for event in tracks.contents], ("", "", "n", "n", "p"),
     )  # fmt: skip
     changed = tracks.totals.made + tracks.totals.modified + tracks.totals.removed

@@ -126,14 +126,23 @@ def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
         ("tier", verdict.tier),
     ]
     if verdict.score_effect != "keep":
-        facts.insert(2, ("", _OTHERWISE))
+        ids = [code(finding.id, 120) for finding in counts[:3]]
+        if ids:
+            more = [f"and {len(counts) - 3} more"] if len(counts) > 3 else []
+            way = join(
+                _OTHERWISE, " It takes one for each finding that counts: ", join(*ids, *more, by=Markup(", ")), "."
+            )
+        else:
+            way = join(_HOLDER, " There is no finding to dismiss: a person decides without Proctor.")
+        facts.insert(2, ("", way))
     yield tag("dl", *(tag(kind, part) for name, said in facts for kind, part in (("dt", name), ("dd", said))),
               class_="facts")  # fmt: skip
 
 
+_HOLDER = "Proctor does not hold the score: this is what it asks of whoever does."
 _OTHERWISE = (
-    "Proctor does not hold the score: this is what it asks of whoever does. To decide otherwise, and to say why: "
-    "proctor findings DIR --dismiss ID --reason TEXT, which is signed beside the record."
+    f"{_HOLDER} To decide otherwise, and to say why, in this folder: proctor findings . --dismiss ID --reason TEXT; "
+    "that is signed beside the record."
 )
 
 
@@ -162,7 +171,11 @@ def _finding(number: int, finding: Finding, story: Story, tracks: Tracks) -> Mar
     ]
     if (by := finding.authority) is not None:
         said = ("Authorised in ", code(by.scope), ", because ", code(by.reason), ", by ", code(by.by, 100), ". ")
-        parts.append(tag("p", *said, "These are the policy's words; they were not checked."))
+        parts.append(
+            tag(
+                "p", *said, "These are the policy's words; they were not checked, and they open nothing that is closed."
+            )
+        )
     if (track := next(filter(None, map(tracks.by, finding.events[:EVIDENCE])), None)) is not None and track.argv:
         parts.append(tag("p", f"First by process {track.pid}: ", code(track.argv, 200)))
     shown = [_evidence(seq, story, tracks) for seq in finding.events[:EVIDENCE]]
@@ -174,7 +187,8 @@ def _finding(number: int, finding: Finding, story: Story, tracks: Tracks) -> Mar
 
 def _authorised(finding: Finding) -> Iterator[Markup]:
     if finding.authority is not None:
-        yield join(" Authorised by ", code(finding.authority.by, 100), ": ", code(finding.authority.reason), ".")
+        by, reason = code(finding.authority.by, 100), code(finding.authority.reason)
+        yield join(" The policy says, and nobody checked, that ", by, " authorised it: ", reason, ".")
 
 
 def _evidence(seq: int, story: Story, tracks: Tracks) -> Markup:
@@ -200,7 +214,7 @@ def _timeline(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup
     picture, left_out = timeline(tracks, marks, story.start_mono_ns, story.end_mono_ns)
     yield tag("div", picture, class_="picture")
     said = "Seconds since the first event. A thin line goes on where no end of a process is recorded."
-    numbers = ("Numbers are those of findings: ", legend(marks), ".") if marks else ()
+    numbers = ("Marks: ", legend(marks), ". Their numbers are those of findings.") if marks else ()
     yield tag("p", said, " ", *numbers, class_="soft")
     for said in left_out:
         yield tag("p", said)
@@ -274,7 +288,11 @@ def _leftover(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
 def _not_observed(verdict: Verdict, _: Story, tracks: Tracks) -> Iterator[Markup]:
     yield tag("h2", "What was looked for and not observed")
     where = "In the part that is recorded. " if tracks.cut else ""
-    yield tag("p", f"{where}Rules look for less than can be done: not observed is not the same as not done.")
+    yield tag(
+        "p",
+        f"{where}Rules look for less than can be done: not observed is not the same as not done. "
+        "Whether the work solves its task is not judged here.",
+    )
     yield items(
         [join(code(slug, 80), ": ", MEANING.get(slug, "a category of its own")) for slug in verdict.not_observed],
         "Nothing was looked for.",

@@ -9,7 +9,7 @@ from proctor.reports.elements import Markup, code, join, tag
 from proctor.reports.lists import table
 from proctor.reports.markdown import FINDINGS, STARTS
 from proctor.reports.sentences import by_weight
-from proctor.reports.story import StepStory, Story
+from proctor.reports.story import Command, StepStory, Story
 from proctor.reports.tracks import Tracks
 from proctor.verdicts import Verdict
 
@@ -40,13 +40,19 @@ def _row(name: str | None, step: StepStory, story: Story, tracks: Tracks, findin
     start = story.start_mono_ns or 0
     first, last = (f"{(time - start) / 1e9:.3f}" for time in tracks.spans[name]) if name in tracks.spans else ("", "")
     told = [
-        tag("div", code(_argv(command.event.data), 200), STARTS[command.outcome])
+        tag("div", code(_argv(command.event.data), 200), STARTS[command.outcome], _end(command, tracks))
         for command in step.commands[:COMMANDS]
     ]
     if (more := step.executions - len(told) - step.lookups - step.marks) > 0:
         told.append(tag("div", f"and {more} more", class_="soft"))
     shown = code(name, 60) if name is not None else "none known"
     return shown, first, last, join(*told), _ended(step), join(*findings, by=Markup(", "))
+
+
+def _end(command: Command, tracks: Tracks) -> str:
+    """How the process ended that was started."""
+    track = tracks.at(command.event.t_mono_ns, command.event.pid) if command.outcome == "succeeded" else None
+    return f", ended with {track.end}" if track is not None and track.end else ""
 
 
 def _argv(data: kinds.ExecData) -> str:

@@ -115,7 +115,10 @@ class Tracks:
 
     def by(self, seq: int) -> Track | None:
         """The process of a wanted event; None where it has none or is not known."""
-        time, pid = self.times.get(seq, (0, None))
+        return self.at(*self.times.get(seq, (0, None)))
+
+    def at(self, time: int, pid: int | None) -> Track | None:
+        """The process with a number at a time (CLOCK_MONOTONIC, ns)."""
         here = (track for track in self.processes if track.pid == pid and track.first <= time <= track.last)
         return next(here, None) if pid is not None else None
 

@@ -145,8 +145,8 @@ EFFECTS: tuple[EffectRow, ...] = (
         outcome=("succeeded", "unknown", "attempted"),
         effect="void",
         why=(
-            "What was asked for and not seen refused is a way to the answer other than the work, or a decoy in its "
-            "place. The score may not measure the work, and is withheld until a person decides; that can be undone."
+            "A way to the answer other than the work, or a decoy in its place, was asked for and not seen refused. The "
+            "score may not measure the work, and is withheld until a person decides; that can be undone."
         ),
     ),
     EffectRow(
