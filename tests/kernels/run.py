@@ -39,7 +39,7 @@ NEEDED = {
 }  # fmt: skip
 FILES = (
     "tier_c", "recording", "responses", "containment", "escapes", "unprivileged", "session", "episode", "steps", "gateway",
-    "real_work",
+    "real_work", "tier_a", "watch",
 )  # fmt: skip
 """What asks most of a kernel. The other live tests are about commands and reports."""
 DEFAULT = ("-v", "-p", "no:xdist", "-m", "live", *(f"tests/live/test_{name}.py" for name in FILES))
