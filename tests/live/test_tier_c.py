@@ -527,7 +527,7 @@ public class Main { public static void main(String[] a) throws Exception {
 
 @pytest.mark.parametrize("program", ["asyncio", *CLIENTS])
 def test_clients_that_wait_with_epoll(place: Place, service: int, program: str) -> None:
-    asyncio = f"import asyncio\nasync def main(): return await (await asyncio.open_connection('127.0.0.1', {service}))[0].read()\nprint(asyncio.run(main()).decode(), end='')"
+    asyncio = f"import asyncio\nasync def main():\n reader, _writer = await asyncio.open_connection('127.0.0.1', {service})\n return await reader.read()\nprint(asyncio.run(main()).decode(), end='')"
     argv = [sys.executable, "-c", asyncio]
     if program != "asyncio":
         if shutil.which(program) is None:
