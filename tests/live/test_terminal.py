@@ -143,8 +143,8 @@ def test_a_shell_with_job_control(place: Place, tier: str) -> None:
 def test_the_end_of_input_and_a_background_job_that_reads(place: Place, tier: str) -> None:
     with at(place, *BASH, options=("--tty", "--tier", tier)) as it:
         person = prompted(it.person)
-        person.type("cat\r")
-        person.sees("cat\r\n")
+        person.type("echo now; cat\r")
+        person.sees("\nnow\r\n")  # the shell's own line editing is over
         person.type("to cat\r")
         person.sees("to cat\r\nto cat\r\n")
         person.type(b"\x04")

@@ -396,6 +396,31 @@ while :; do sleep 0.05; done
 
 
 @pytest.mark.parametrize("tier", ["B", "C"])
+def test_an_open_that_does_not_wait_is_not_failed_by_a_lease(place: Place, tier: str) -> None:
+    """GNU tar and file(1) open with O_NONBLOCK, and the kernel answers EAGAIN where a lease would have to be broken."""
+    place.file("tests/t.py", "t\n")
+    place.file("answers", "42\n")
+    agent = """
+import os
+got = []
+for path in ("tests/t.py", "answers", "tests/t.py", "answers") * 5:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    got.append(os.read(fd, 100))
+    os.close(fd)
+print(len(got), got[0], b"42" in b"".join(got))
+"""
+    policy = '[files]\nwrite = ["."]\nprotect = ["tests/"]\nhide = ["answers"]\n'
+    run = place.run(sys.executable, "-c", agent, policy=policy, options=["--quiet", "--tier", tier])
+    assert run.stdout == b"20 b't\\n' False\n", run.stderr
+    read = [(Path(event["data"]["path"]).name, event["data"]["role"], event["pid"]) for event in run.of("read")]
+    assert len(read) == 20
+    assert {one[:2] for one in read} == {("t.py", "protected"), ("answers", "hidden")}
+    assert len({pid for *_, pid in read}) == 1
+    (finding,) = run.verdict["findings"]
+    assert (finding["category"], finding["outcome"], finding["count"]) == ("solution.shipped_answer", "succeeded", 10)
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
 def test_all_opens_are_recorded(place: Place, tier: str) -> None:
     place.file("many", "x")
     agent = "import os\nfor number in range(500): os.close(os.open('many', os.O_RDONLY))\ntry: open('missing')\nexcept OSError: pass"

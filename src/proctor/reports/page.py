@@ -127,7 +127,9 @@ def _head(verdict: Verdict, story: Story, tracks: Tracks) -> Iterator[Markup]:
     ]
     if verdict.score_effect != "keep":
         ids = [code(finding.id, 120) for finding in counts[:3]]
-        if ids:
+        if tracks.cut:
+            way = join(_HOLDER, " The record has no verdict whose findings could be dismissed: a person decides.")
+        elif ids:
             more = [f"and {len(counts) - 3} more"] if len(counts) > 3 else []
             way = join(
                 _OTHERWISE, " It takes one for each finding that counts: ", join(*ids, *more, by=Markup(", ")), "."

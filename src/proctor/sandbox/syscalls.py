@@ -21,6 +21,7 @@ _NR, _ARCH = 0, 4
 Code = list[tuple[int, int, int, int]]
 
 _WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000  # O_WRONLY|O_RDWR, O_CREAT, O_TRUNC, __O_TMPFILE (fcntl.h)
+_NONBLOCK, _DIRECTORY = 0o4000, 0o200000  # O_NONBLOCK, O_DIRECTORY (fcntl.h)
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone(2) takes
 _CLONE_THREAD = 0x00010000
 _MSG_FASTOPEN = 0x20000000
@@ -59,7 +60,9 @@ def _if_pointer(argument: int, then: Code, otherwise: Code) -> Code:
 
 
 def _opens(flags_argument: int) -> Code:
-    return [_low(flags_argument), *_if_any(_JSET, (_WRITING,), NOTIFY, ALLOW)]
+    """Those for writing, and those of files that do not wait: a lease of the ``watch`` sensor would fail them."""
+    reads: Code = [(_AND, 0, 0, _NONBLOCK | _DIRECTORY), *_if_any(_JEQ, (_NONBLOCK,), NOTIFY, ALLOW)]
+    return [_low(flags_argument), *_if_any(_JSET, (_WRITING,), NOTIFY, reads)]
 
 
 def _streams_only() -> Code:

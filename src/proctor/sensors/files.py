@@ -110,6 +110,7 @@ class FileCalls:
         self, sink: Sink, resolver: Resolver, behalf: Behalf | None = None, *, all_opens: bool = False,
         contents: Contents | None = None,
     ) -> None:  # fmt: skip
+        self.before_nonblocking: Callable[[str, Proc, int], None] = lambda _path, _proc, _tid: None
         self._contents = contents
         self._sink = sink
         self._resolver = resolver
@@ -160,6 +161,8 @@ class FileCalls:
         else:
             flags = call.args[shape.flags] & 0xFFFFFFFF
         reads = not flags & (_WRITES | os.O_CREAT | _TMPFILE)
+        if flags & (os.O_NONBLOCK | os.O_DIRECTORY) == os.O_NONBLOCK:
+            self._will_not_wait(call, proc, shape.paths[0], follow=not flags & os.O_NOFOLLOW)
         if reads and not self._all_opens and (self._behalf is None or not self._behalf.sees_closed):
             return None
         exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
@@ -194,6 +197,14 @@ class FileCalls:
         if unasked and found.role not in {"workspace", "scratch"}:
             return refusing(errno.EACCES if found.existed else errno.ENOENT)
         return self._behalf.open(call, place, flags, mode) if unasked or self._behalf.opens(place) else None
+
+    def _will_not_wait(self, call: Call, proc: Proc, path: tuple[int, int], *, follow: bool) -> None:
+        directory, at = path
+        fd = _AT_FDCWD if directory < 0 else signed(call.args[directory])
+        raw = read_string(call.tid, call.args[at])
+        found = self._resolver.resolve(call.tid, proc.inside, fd, raw, follow=follow)
+        if found.object is not None:
+            self.before_nonblocking(found.object, proc, call.tid)
 
     def _by_path(self, call: Call, proc: Proc, name: str) -> Act | None:
         shape = _SHAPES[name]

@@ -84,6 +84,9 @@ class KernelSensor:
         domain: in tier C: what is done on behalf of the callers.
         all_opens: opens for reading are recorded.
         contents: keeps what files held before.
+
+    Attributes:
+        files: handles the calls on files; ``before_nonblocking`` is called before an open that does not wait.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class KernelSensor:
         self.on_process: Callable[[Proc], None] = lambda _: None
         self.before_call: Callable[[int, Proc], None] = lambda _tid, _proc: None
         self._domain = domain
-        files = FileCalls(
+        self.files = files = FileCalls(
             sink, resolver, domain.files if domain is not None else None, all_opens=all_opens, contents=contents
         )
         control = ControlCalls(sink, processes, domain, self._add_children)

@@ -17,6 +17,7 @@ import fcntl
 import os
 import signal
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,8 @@ MAX_LEASES = 512
 MAX_WATCHED = 4096
 """Files and folders watched by inotify; beyond it the record says what is not watched."""
 
+_ASKED_NS, _MAX_ASKED = 1_000_000_000, 64
+"""How long a lease is not taken again for who was let by, and for how many at a time."""
 _SIGNAL = signal.SIGRTMIN + 3
 _SIGINFO = 128  # sizeof(struct signalfd_siginfo), signalfd(2)
 _SSI_FD = 20  # offset of ssi_fd
@@ -55,6 +58,9 @@ class _File:
     leased: bool = False
     expected: int = 0
     """Opens named by a lease whose inotify event is still to come."""
+    asked: list[tuple[Proc, int]] = field(default_factory=list)
+    asked_ns: int = 0
+    """Who was let by because its open does not wait for a lease (process and thread), and when the last was."""
 
 
 @dataclass(slots=True)
@@ -175,9 +181,28 @@ class Watch:
     def rearm(self) -> bool:
         """Try again to take leases that could not be had. True: some are still waiting."""
         waiting, self._waiting = self._waiting, []
+        now = time.monotonic_ns()
         for file in waiting:
+            if file.asked and now - file.asked_ns < _ASKED_NS:
+                self._waiting.append(file)
+                continue
+            file.asked.clear()  # it did not open the file
             self._arm(file)
         return bool(self._waiting)
+
+    def let_by(self, path: str, proc: Proc, tid: int) -> None:
+        """An open that does not wait is about to go on: a lease on its file would fail it (EAGAIN).
+
+        Inotify tells whether it opened the file.
+        """
+        file = next((file for file in self._by_fd.values() if file.path == path), None)
+        if file is None or len(file.asked) >= _MAX_ASKED:
+            return
+        file.asked.append((proc, tid))
+        file.asked_ns = time.monotonic_ns()
+        if file.leased:
+            file.leased = False
+            self._release(file)
 
     def on_signal(self) -> None:
         """A lease is being broken: find who waits, record it, let it go on."""
@@ -272,11 +297,15 @@ class Watch:
             data = kinds.ReadData(path=path, role=role, how="inotify", opener_unknown=True, count=count)
             self._sink.emit(kinds.Read, data)
 
-    @staticmethod
-    def _noticed(entry: _File | _Folder, name: str, seen: dict[tuple[str, kinds.PathRole], int]) -> None:
+    def _noticed(self, entry: _File | _Folder, name: str, seen: dict[tuple[str, kinds.PathRole], int]) -> None:
         file = entry if isinstance(entry, _File) else entry.files.get(name)
         if file is not None and file.expected > 0:
             file.expected -= 1
+            return
+        if file is not None and file.asked:
+            proc, tid = file.asked.pop(0)
+            data = kinds.ReadData(path=file.path, role=file.role, how="inotify")
+            self._sink.emit(kinds.Read, data, proc=proc, tid=tid)
             return
         path = entry.path if isinstance(entry, _File) else os.path.join(entry.path, name) if name else entry.path
         seen[path, entry.role] = seen.get((path, entry.role), 0) + 1

@@ -149,6 +149,7 @@ class Supervisor:
         if watched.protect or watched.masks:
             watch = Watch(recorder, resolver, self._processes, self._sensor.settle)
             self._watching = Watching(watch, watched, loop, recorder)
+            self._sensor.files.before_nonblocking = self._watching.let_by
         self._serve_network(domain, listeners, ports)
         markers = Markers(marker, recorder, self._steps, self._processes, loop.register, loop.unregister)
         if domain is not None:

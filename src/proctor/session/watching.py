@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proctor.events import kinds
 from proctor.sandbox.layout import Layout
+from proctor.sensors.processes import Proc
 from proctor.sensors.watch import Watch
 from proctor.session.loop import Loop
 from proctor.session.recorder import Recorder
@@ -39,6 +40,11 @@ class Watching:
 
     def _on_lease(self, _: int) -> None:
         self._watch.on_signal()
+        self._arm_later()
+
+    def let_by(self, path: str, proc: Proc, tid: int) -> None:
+        """Let an open by that does not wait."""
+        self._watch.let_by(path, proc, tid)
         self._arm_later()
 
     def drain(self) -> None:
