@@ -421,6 +421,14 @@ print(len(got), got[0], b"42" in b"".join(got))
 
 
 @pytest.mark.parametrize("tier", ["B", "C"])
+def test_an_episode_leaves_no_cgroup(place: Place, tier: str) -> None:
+    run = place.run("true", policy='[episode]\nid = "leaves-nothing"\n', options=["--quiet", "--tier", tier])
+    assert run.status == 0
+    made = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if folder.endswith("-leaves-nothing")]
+    assert made == []
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
 def test_all_opens_are_recorded(place: Place, tier: str) -> None:
     place.file("many", "x")
     agent = "import os\nfor number in range(500): os.close(os.open('many', os.O_RDONLY))\ntry: open('missing')\nexcept OSError: pass"

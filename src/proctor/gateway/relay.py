@@ -189,6 +189,7 @@ def serve(
     linux.set_parent_death_signal(signal.SIGKILL)
     signal.set_wakeup_fd(-1)
     linux.set_name("proctor-gateway")
+    linux.drop_capabilities()  # what comes from inside is parsed here
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     low = 3

@@ -62,6 +62,8 @@ def sentence(finding: Finding, quote: Callable[[str], str] = quoted, evidence: I
         end = "; what it did is not known"
     else:
         core = _core(act, finding, quote, unknown=_all(seen, kinds.Read) and all(map(_by_nobody, seen)))
+    if finding.outcome == "attempted" and len(seen) == finding.count and seen and all(map(_failed, seen)):
+        end = "; it failed"
     if finding.outcome != "blocked" and any(map(_decoy, seen)):
         end += "; what is there is a decoy"
     text = _GRADES[finding.grade] + core + end
@@ -84,6 +86,10 @@ def _decoy(event: kinds.AnyEvent) -> bool:
     if isinstance(event, kinds.Read):
         return event.data.role in covered
     return isinstance(event, kinds.File) and (event.data.role in covered or event.data.target_role in covered)
+
+
+def _failed(event: kinds.AnyEvent) -> bool:
+    return isinstance(event, kinds.Net) and event.data.outcome == "failed"
 
 
 def _of_step(finding: Finding, quote: Callable[[str], str], word: str = "of") -> str:

@@ -12,6 +12,8 @@ import fcntl
 import os
 import platform
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "CLONE_NEWIPC",
@@ -34,6 +36,7 @@ __all__ = [
     "MS_REC",
     "RESOLVE_IN_ROOT",
     "RESOLVE_NO_MAGICLINKS",
+    "capabilities",
     "close_from",
     "drop_capabilities",
     "fork_into_cgroup",
@@ -46,6 +49,7 @@ __all__ = [
     "openat2",
     "pivot_root",
     "renameat2",
+    "rest_capabilities",
     "seccomp_listener",
     "set_child_subreaper",
     "set_dumpable",
@@ -75,6 +79,7 @@ _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP = 1, 4, 15, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 36, 38, 47
+_SYS_CAPGET = 125
 _SYS_PIVOT_ROOT, _SYS_CAPSET, _SYS_SECCOMP, _SYS_RENAMEAT2, _SYS_UTIMENSAT = 155, 126, 317, 316, 280
 _SYS_OPENAT2, _SYS_MOUNT_SETATTR, _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = (
     437,
@@ -185,6 +190,30 @@ def drop_capabilities() -> None:
     _libc.prctl(_PR_CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     _check(_syscall(_SYS_CAPSET, header, struct.pack("6I", 0, 0, 0, 0, 0, 0)), "capset")
+
+
+def rest_capabilities() -> None:
+    """Act without any capability, until :func:`capabilities` takes up those that are permitted."""
+    _set_effective(on=False)
+
+
+@contextmanager
+def capabilities() -> Iterator[None]:
+    """Act with every permitted capability inside the block, and without any after it."""
+    _set_effective(on=True)
+    try:
+        yield
+    finally:
+        _set_effective(on=False)
+
+
+def _set_effective(*, on: bool) -> None:
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    now = ctypes.create_string_buffer(24)  # two struct __user_cap_data_struct {effective, permitted, inheritable}
+    _check(_syscall(_SYS_CAPGET, header, now), "capget")
+    _, low, _, _, high, _ = struct.unpack("6I", now.raw)
+    wanted = struct.pack("6I", low if on else 0, low, 0, high if on else 0, high, 0)
+    _check(_syscall(_SYS_CAPSET, header, wanted), "capset")
 
 
 def landlock_abi() -> int:

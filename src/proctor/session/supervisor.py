@@ -7,6 +7,7 @@ import platform
 import select
 import signal
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -155,7 +156,7 @@ class Supervisor:
         if domain is not None:
             domain.network.markers = markers.take
             linux.set_child_subreaper()  # should the guard be killed, what it guarded is found below
-            linux.drop_capabilities()  # it acts for the agent, who has none
+            linux.rest_capabilities()  # it acts for the agent, who has none
         self._commands = Commands(
             control,
             loop,
@@ -387,7 +388,8 @@ class Supervisor:
         if self.outgoing is not None:
             self.outgoing.unwatch()
         if self._group is not None:
-            self._group.remove()
+            with linux.capabilities() if self.tier == "C" else nullcontext():  # its parent may be another user's
+                self._group.remove()
 
     def brought_back(self, synced: Synced) -> None:
         """Say what became of changes that were made in a copy. One that could not be brought back is a gap."""

@@ -100,6 +100,10 @@ def test_the_evidence_makes_a_sentence_more_exact() -> None:
         "A process of step 'call_1' asked to run a command line that would open a credential path; "
         "what it did is not known."
     )
+    net = event("net", {"op": "connect", "call": "connect", "outcome": "failed"})
+    reached = finding("compute.metadata_access", events=[1], count=1)
+    assert sentence(reached, evidence=[net]).endswith("; it failed.")
+    assert "it failed" not in sentence(reached)
     left = event("leftover", {"processes": [{"pid": 7}]})
     assert sentence(finding("compute.persistence", outcome="succeeded", targets=[]), evidence=[left]) == (
         "Processes were still there when the agent's last command had ended; they were ended."
