@@ -168,9 +168,12 @@ class Attending:
         self._client.tell(op="kill", reason=f"proctor run was asked to end {how}")
 
     def _on_interrupt(self, number: int, _: object) -> None:
-        r"""Ctrl-C and Ctrl-\ go to the agent, the second of them ends the episode; the first, before it has started."""
+        r"""Ctrl-C and Ctrl-\ go to the agent, the second of them ends the episode.
+
+        Whether the agent has started, which the first ends the episode before, the supervisor knows best.
+        """
         self._interrupts += 1
-        if self._interrupts == 1 and self._phase != "starting":
+        if self._interrupts == 1:
             self._client.tell(op="signal", signo=number)
         else:
             key = "Ctrl-C" if number == signal.SIGINT else "Ctrl-\\"

@@ -37,6 +37,7 @@ class Conversation:
         self._loop = loop
         self._recorder = recorder
         self.closing = False
+        self._started = False
 
     def listen(self, processes: Processes, limits: Limits, run: Callable[[dict[str, Any], list[int]], None]) -> None:
         """Serve requests from now on. ``run`` starts a command, with its streams' descriptors."""
@@ -48,6 +49,7 @@ class Conversation:
 
     def tell(self, *, fds: tuple[int, ...] = (), **message: Any) -> None:
         """Send news to the client, with descriptors beside it, if it is still there."""
+        self._started = self._started or message.get("op") == "started"
         if self._channel is not None:
             try:
                 send(self._channel, message, fds)
@@ -93,7 +95,16 @@ class Conversation:
             self.tree.resume()
 
     def _signal(self, signo: int) -> None:
-        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own."""
+        """Signal the commands and what they wait for, as a terminal does: each began a process group of its own.
+
+        Where none has started yet the episode is ended: a person who interrupts now does not want it.
+        """
+        if not self._started:
+            self.closing = True
+            keys: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGQUIT: "Ctrl-\\"}
+            key = keys.get(signo, signal.Signals(signo).name)
+            self.tree.end(f"proctor run was interrupted ({key})")
+            return
         reached = []
         for proc in self._processes.all():
             if proc.root:
