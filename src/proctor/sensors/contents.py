@@ -22,6 +22,8 @@ __all__ = ["DIFF", "MAX_FILES", "MAX_KEPT", "MAX_SIZE", "Contents"]
 
 MAX_FILES = 2_000
 """Files that are compared."""
+_MAX_BEYOND = 100_000
+"""Files beyond those that are told apart, so that each counts once."""
 MAX_SIZE = 256 * 1024
 """A larger file is compared by its digest, and its text is not shown. Bytes."""
 MAX_KEPT = 16 * 1024 * 1024
@@ -63,7 +65,7 @@ class Contents:
         self._before: dict[str, _Content | None] = {}
         self._kept = 0
         self._room = MAX_DIGESTED
-        self._beyond = 0
+        self._beyond: set[int] = set()
 
     def about_to(self, data: kinds.FileData) -> None:
         """Look at what a call, which is stopped, would change."""
@@ -89,8 +91,8 @@ class Contents:
             return
         if len(self._before) < MAX_FILES:
             self._before[path] = content
-        else:
-            self._beyond += 1
+        elif len(self._beyond) < _MAX_BEYOND:
+            self._beyond.add(hash(path))
 
     def _read(self, path: str) -> _Content | None:
         """A file's content; None where there is none."""
@@ -151,7 +153,7 @@ class Contents:
                 text=told[:DIFF] if told is not None else None,
                 cut=told is not None and len(told) > DIFF,
             )
-        yield kinds.ChangesData(**totals | {"not_compared": totals["not_compared"] + self._beyond})
+        yield kinds.ChangesData(**totals | {"not_compared": totals["not_compared"] + len(self._beyond)})
 
 
 def _whole(fd: int, most: int) -> bytes:

@@ -133,7 +133,7 @@ def test_so_many_files_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         file.write_text("")
     _, totals = ended(contents)
     assert totals.made == 2
-    assert totals.not_compared >= 3
+    assert totals.not_compared == 3, "each file once, however often it is opened"
 
 
 def test_a_text_of_many_lines_is_not_compared_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
