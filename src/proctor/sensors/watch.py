@@ -4,8 +4,9 @@ Where the file is ours, a write lease makes its opener wait (fcntl(2), F_SETLEAS
 the waiting process is found by its system call, recorded, and let go on. Otherwise, and until a lease can be taken
 again (it cannot while the file is open), inotify tells that the file was opened but not by whom.
 
-An open that does not wait (O_NONBLOCK) would fail on a lease: the lease is given up before the call goes on, and the next
-open that inotify tells of is put down to that caller. Another process that opens the file in between is taken for it.
+An open that does not wait (O_NONBLOCK) would fail on a lease: the lease is given up before the call goes on, and the
+next open that inotify tells of is put down to that caller. Another process that opens the file in between is taken for
+it.
 
 What it does not see: stat and other looks that open nothing, opens that fail, and opens of files beyond the bounds
 below. A queue that overflowed is a gap.
